@@ -1,0 +1,391 @@
+"""The command line: one function per verb. Results go to stdout, progress and complaints to stderr.
+
+Exit codes: 0 done, 1 failed or stopped, 2 bad input or usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cadenza.errors import CadenzaError, InputError
+from cadenza.presets import PRESETS
+from cadenza.version import __version__
+
+if TYPE_CHECKING:
+    from cadenza.corpus import Corpus, FileReport
+    from cadenza.training import Progress
+
+DEFAULT_FOLDER = "midi_songs"
+TRAIN_EXTRA = "pip install 'cadenza[train]'"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.verb(arguments) or 0)
+    except InputError as error:
+        print(f"cadenza: {error}", file=sys.stderr)
+        return 2
+    except CadenzaError as error:
+        print(f"cadenza: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ncadenza: stopped; nothing that was finished is lost.", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+
+
+# -- verbs --------------------------------------------------------------------------------------------
+
+
+def inspect(arguments: argparse.Namespace) -> None:
+    """Say of every file whether it can be learned from, and why not."""
+    corpus = _scan(arguments.path, arguments.drums)
+    if arguments.json:
+        totals = corpus.totals()
+        print(json.dumps({"files": [r.to_dict() for r in corpus.files], "totals": totals}, indent=1))
+    else:
+        for report in corpus.files:
+            print(_report_line(report))
+        _print_totals(corpus)
+    if arguments.path.is_file():
+        report = corpus.files[0]
+        if report.verdict == "unreadable":
+            raise InputError(f"{report.path}: {report.reason}")
+        if not arguments.json and report.facts:
+            _print_notes(arguments.path)
+    elif not corpus.pieces:
+        raise InputError(f"{arguments.path}: nothing usable in {len(corpus.files)} files; the reasons are above.")
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Learn a model from a folder."""
+    _require_torch()
+    folder = _training_folder(arguments)
+    _train(folder, arguments.out, arguments)
+    print(arguments.out)
+
+
+def compose(arguments: argparse.Namespace) -> None:
+    """Compose new pieces with a trained model."""
+    for path in _compose(arguments.model, arguments.out, arguments):
+        print(path)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Inspect, train and compose in one go."""
+    _require_torch()
+    folder = _training_folder(arguments)
+    model = arguments.out / "model"
+    _train(folder, model, arguments)
+    paths = _compose(model, arguments.out, arguments)
+    first = next(path for path in paths if path.suffix == ".mid")
+    tutorial = Path("test_output.mid")
+    tutorial.write_bytes(first.read_bytes())
+    for path in [model, *paths, tutorial]:
+        print(path)
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Measure how well a model predicts pieces that it has not seen."""
+    from cadenza.evaluation import evaluate_graph
+    from cadenza.model_folder import ModelFolder
+
+    folder = ModelFolder.open(arguments.model)
+    corpus = _scan(arguments.path, arguments.drums)
+    corpus.require_pieces(1)
+    representation = folder.representation
+    pieces = [representation.encode(piece.score) for piece in corpus.pieces]
+    graph = folder.best_graph(threads=0)
+    likelihood = evaluate_graph(graph, representation, pieces)
+    result = {
+        "nats_per_note": likelihood.nats_per_note,
+        "by_field": likelihood.by_field(),
+        "notes": likelihood.notes,
+        "pieces": len(pieces),
+        "skipped": [r.to_dict() for r in corpus.skipped],
+    }
+    if arguments.json:
+        print(json.dumps(result, indent=1))
+        return
+    print(f"{likelihood.nats_per_note:.3f} nats per note ({likelihood.notes:,} notes in {len(pieces)} pieces)")
+    for name, nats in likelihood.by_field().items():
+        print(f"  {name:<11}{nats:7.3f}")
+    for report in corpus.skipped:
+        print(_report_line(report), file=sys.stderr)
+
+
+# -- what verbs share -----------------------------------------------------------------------------------
+
+
+def _scan(path: Path, drums: bool) -> Corpus:
+    from cadenza.corpus import scan
+
+    meter = _Meter()
+    corpus = scan(path, allow_drums_only=drums, on_file=lambda done, n: meter.show(f"reading {done}/{n} files"))
+    meter.clear()
+    return corpus
+
+
+def _training_folder(arguments: argparse.Namespace) -> Path:
+    from cadenza.model_folder import bundled_corpus
+
+    if arguments.bundled:
+        if arguments.folder is not None:
+            raise InputError("give a folder or --bundled, not both.")
+        return bundled_corpus()
+    folder = Path(arguments.folder or DEFAULT_FOLDER)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; name your folder of MIDI files, or use --bundled.")
+    return folder
+
+
+def _require_torch() -> None:
+    if find_spec("torch") is None or find_spec("onnx") is None:
+        raise InputError(f"training needs torch; type: {TRAIN_EXTRA}")
+
+
+def _train(folder: Path, out: Path, arguments: argparse.Namespace) -> None:
+    from cadenza import training
+
+    options = training.TrainingOptions(
+        preset=arguments.preset,
+        architecture=arguments.model_kind,
+        minutes=arguments.minutes,
+        epochs=arguments.epochs,
+        seed=arguments.seed or 0,
+        device=arguments.device,
+        steps_per_quarter=arguments.steps_per_quarter,
+        velocity_levels=arguments.velocity_levels,
+        allow_drums_only=arguments.drums,
+    )
+    corpus = _scan(folder, arguments.drums)
+    prepared = training.prepare(folder, options, corpus)
+    for report in corpus.skipped:
+        print(f"left out: {_report_line(report)}", file=sys.stderr)
+    for warning in prepared.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+    print(
+        f"learning from {len(prepared.train)} pieces ({corpus.totals()['notes']:,} notes), "
+        f"{len(prepared.held_out)} held out; Ctrl-C stops, --resume goes on",
+        file=sys.stderr,
+    )
+    meter = _Meter()
+    training.train(
+        folder,
+        out,
+        options,
+        resume=getattr(arguments, "resume", False),
+        on_progress=lambda progress: _show_progress(meter, progress),
+        prepared=prepared,
+    )
+    meter.clear()
+
+
+def _show_progress(meter: _Meter, progress: Progress) -> None:
+    left = progress.seconds * (1 - progress.share_done) / max(progress.share_done, 1e-9)
+    text = (
+        f"{progress.share_done:4.0%}  {_clock(left)} left  {progress.notes_per_second:,.0f} notes/s  "
+        f"train {progress.train_nats:.3f}"
+    )
+    if progress.held_out_nats is None:
+        meter.show(text)
+    else:
+        star = "  best so far" if progress.best else ""
+        meter.line(f"{text}  held out {progress.held_out_nats:.3f} nats per note{star}")
+
+
+def _compose(model: Path | None, out: Path, arguments: argparse.Namespace) -> list[Path]:
+    from cadenza.composer import ComposeOptions, Composer
+
+    options = ComposeOptions(
+        bars=arguments.bars,
+        num=arguments.num,
+        seed=arguments.seed,
+        temperature=arguments.temperature,
+        top_p=arguments.top_p,
+        top_k=arguments.top_k,
+        min_p=arguments.min_p,
+        prompt_bars=arguments.prompt_bars,
+    )
+    if arguments.prompt is None and arguments.prompt_bars is not None:
+        raise InputError("--prompt-bars needs --prompt FILE.")
+    meter = _Meter()
+    pieces = Composer.from_pretrained(model).compose_many(
+        prompt=arguments.prompt, options=options, on_events=lambda n: meter.show(f"composing, {n:,} events")
+    )
+    meter.clear()
+    width = max(3, len(str(len(pieces))))
+    return [path for n, piece in enumerate(pieces, 1) for path in piece.save_all(out, f"{n:0{width}d}")]
+
+
+class _Meter:
+    """A line on stderr that is written over while something goes on; silent unless it is a terminal."""
+
+    def __init__(self) -> None:
+        self.live = sys.stderr.isatty()
+
+    def show(self, text: str) -> None:
+        if self.live:
+            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+    def line(self, text: str) -> None:
+        self.clear()
+        print(text, file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self.live:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def _report_line(report: FileReport) -> str:
+    reason = f" ({report.reason})" if report.reason else ""
+    warnings = f"  [{'; '.join(report.warnings)}]" if report.warnings else ""
+    return f"{report.path}: {report.verdict}{reason}{warnings}"
+
+
+def _print_totals(corpus: Corpus) -> None:
+    from cadenza.corpus import pitch_range_names
+
+    totals = corpus.totals()
+    print(f"\n{totals['pieces']} of {totals['files']} files usable: {totals['notes']:,} notes, {totals['hours']} hours")
+    for name in ("skipped", "styles", "instruments", "keys", "metres", "timing"):
+        if totals[name]:
+            print(f"  {name}: " + ", ".join(f"{key or '-'} {count}" for key, count in totals[name].items()))
+    if totals["tempi"]:
+        print("  tempi: {min:g} to {max:g}, median {median:g} quarters a minute".format(**totals["tempi"]))
+    if totals["pitch_range"]:
+        print(f"  pitch range: {pitch_range_names(*totals['pitch_range'])}")
+
+
+def _print_notes(path: Path) -> None:
+    from cadenza.midi import read_midi
+    from cadenza.tokens import notes_and_chords
+
+    print(f"  notes and chords: {notes_and_chords(read_midi(path))}")
+
+
+# -- the parser -----------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cadenza",
+        description="Learn the style of a folder of MIDI files and compose new pieces in it.",
+        epilog="example: cadenza run my_midi_files",
+    )
+    parser.add_argument("--version", action="version", version=f"cadenza {__version__}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    _add_inspect(verbs)
+    _add_train(verbs)
+    _add_compose(verbs)
+    _add_run(verbs)
+    _add_evaluate(verbs)
+    return parser
+
+
+def _add_verb(verbs: Any, verb: Callable[[argparse.Namespace], None], example: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        verb.__name__, help=verb.__doc__, description=verb.__doc__, epilog=f"example: {example}"
+    )
+    parser.set_defaults(verb=verb)
+    return parser
+
+
+def _add_inspect(verbs: Any) -> None:
+    parser = _add_verb(verbs, inspect, "cadenza inspect my_midi_files --json")
+    parser.add_argument("path", metavar="PATH", type=Path, help="a folder or one MIDI file")
+    _add_drums(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON: files and totals")
+
+
+def _add_train(verbs: Any) -> None:
+    parser = _add_verb(verbs, train, "cadenza train my_midi_files --out my-model --minutes 10")
+    parser.add_argument("--out", metavar="MODEL", type=Path, required=True, help="folder to write the model to")
+    _add_training_options(parser)
+    parser.add_argument("--seed", type=_natural, default=0, help="random seed (default 0)")
+    parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+
+
+def _add_compose(verbs: Any) -> None:
+    parser = _add_verb(verbs, compose, "cadenza compose my-model --out out --num 4 --bars 16 --seed 1")
+    parser.add_argument("model", metavar="MODEL", nargs="?", type=Path, help="model folder (default: the bundled one)")
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for 001.mid, 001.json, 001.svg ...")
+    _add_composing_options(parser)
+    parser.add_argument("--seed", type=_natural, help="same seed, same music (default: a new one)")
+
+
+def _add_run(verbs: Any) -> None:
+    parser = _add_verb(verbs, run, "cadenza run my_midi_files --minutes 3")
+    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("out"), help="folder for everything (default out)")
+    _add_training_options(parser)
+    _add_composing_options(parser)
+    parser.add_argument("--seed", type=_natural, default=0, help="random seed (default 0)")
+    parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+
+
+def _add_evaluate(verbs: Any) -> None:
+    parser = _add_verb(verbs, evaluate, "cadenza evaluate my-model held_out_files --json")
+    parser.add_argument("model", metavar="MODEL", type=Path, help="model folder")
+    parser.add_argument("path", metavar="PATH", type=Path, help="folder or file that the model has not seen")
+    _add_drums(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_training_options(parser: argparse.ArgumentParser) -> None:
+    presets = "; ".join(f"{name}: {preset.description}" for name, preset in PRESETS.items())
+    parser.add_argument("folder", metavar="FOLDER", nargs="?", help=f"MIDI files (default {DEFAULT_FOLDER}/)")
+    parser.add_argument("--bundled", action="store_true", help="learn from the corpus that ships with cadenza")
+    parser.add_argument("--model", dest="model_kind", choices=("lstm", "gru"), help="kind of network")
+    parser.add_argument("--preset", choices=tuple(PRESETS), default="small", help=presets)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=_positive, help="how long to train (default 3 with preset small)")
+    length.add_argument("--epochs", type=_positive, help="how often to go through the files instead")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
+    parser.add_argument("--steps-per-quarter", type=_natural, default=12, help="grid (default 12)")
+    parser.add_argument("--velocity-levels", type=_natural, default=16, help="loudness levels (default 16)")
+    _add_drums(parser)
+
+
+def _add_composing_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--num", type=_natural, default=4, help="how many pieces (default 4)")
+    parser.add_argument("--bars", type=_natural, default=16, help="length in bars (default 16)")
+    parser.add_argument("--temperature", type=float, help="above 1 more surprising, below 1 safer")
+    parser.add_argument("--top-p", type=float, help="keep the likeliest values up to this probability")
+    parser.add_argument("--top-k", type=_natural, help="keep this many of the likeliest values")
+    parser.add_argument("--min-p", type=float, help="drop values below this share of the likeliest")
+    parser.add_argument("--prompt", metavar="FILE", type=Path, help="MIDI file to continue")
+    parser.add_argument("--prompt-bars", metavar="N", type=_natural, help="use its first N bars (default: all)")
+
+
+def _add_drums(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--drums", action="store_true", help="also use files that hold only drums")
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return value
+
+

@@ -1,0 +1,197 @@
+"""Composer: a trained model that composes; the one object behind the command line and the Python API."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cadenza.errors import InputError
+from cadenza.events import NoteEvents
+from cadenza.export import write_score
+from cadenza.files import write_atomic
+from cadenza.grammar import NoteGrammar
+from cadenza.midi import read_midi
+from cadenza.model_folder import ModelFolder, bundled_model
+from cadenza.runtime import GraphModel
+from cadenza.sampling import Grammar, IntArray, SamplingOptions, generate
+from cadenza.score import NOTE, Score, bar_lines
+from cadenza.statistics import describe
+from cadenza.timing import classify_timing, lay_on_grid
+from cadenza.tokens import NotesAndChords, TokenGrammar
+from cadenza.version import __version__
+
+MAX_BARS, MAX_PIECES = 1024, 256
+BATCH = 16  # candidates composed side by side
+
+
+@dataclass(frozen=True)
+class ComposeOptions:
+    """What to compose; a sampling value of None takes the model's own default."""
+
+    bars: int = 16
+    num: int = 1
+    seed: int | None = None  # None draws one, which the result tells
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    prompt_bars: int | None = None  # of the prompt; None takes all
+
+    def __post_init__(self) -> None:
+        checks = (
+            (1 <= self.bars <= MAX_BARS, f"bars must be between 1 and {MAX_BARS}, not {self.bars}."),
+            (1 <= self.num <= MAX_PIECES, f"num must be between 1 and {MAX_PIECES}, not {self.num}."),
+            (self.seed is None or 0 <= self.seed < 2**63, "the seed must be 0 or more."),
+            (self.prompt_bars is None or self.prompt_bars >= 1, "prompt bars must be at least 1."),
+        )
+        for good, message in checks:
+            if not good:
+                raise InputError(message)
+
+    def sampling(self, defaults: dict[str, Any]) -> SamplingOptions:
+        """Sampling options: what is given here, else the model's."""
+        given = {k: v for k, v in asdict(self).items() if k in SamplingOptions.__annotations__}
+        return SamplingOptions(**{**defaults, **{k: v for k, v in given.items() if v is not None}})
+
+
+@dataclass(frozen=True)
+class Composition:
+    """A composed score and all that is needed to compose it again."""
+
+    score: Score
+    sidecar: dict[str, Any]
+
+    def save(self, path: str | Path) -> None:
+        """Write the score in the format of the suffix."""
+        write_score(self.score, path)
+
+    def save_all(self, folder: Path, name: str) -> list[Path]:
+        """Write NAME.mid, NAME.svg and the sidecar NAME.json; returns the paths."""
+        paths = [folder / f"{name}{suffix}" for suffix in (".mid", ".svg", ".json")]
+        for path in paths[:2]:
+            write_score(self.score, path)
+        write_atomic(paths[2], json.dumps(self.sidecar, indent=1) + "\n")
+        return paths
+
+
+class Composer:
+    """A trained model, ready to compose; same options and seed, same bytes."""
+
+    def __init__(self, folder: ModelFolder, precision: str | None = None) -> None:
+        self.folder = folder
+        self.representation = folder.representation
+        self.graph: GraphModel = folder.graph(precision)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path | None = None, precision: str | None = None) -> Composer:
+        """Open a model folder; None opens the bundled model. precision: "int8" (default) or "fp32"."""
+        return cls(ModelFolder.open(path if path is not None else bundled_model()), precision)
+
+    def compose(
+        self, *, prompt: Score | str | Path | None = None, options: ComposeOptions | None = None, **changes: Any
+    ) -> Composition:
+        """Compose one piece; keyword arguments are those of ComposeOptions.
+
+        prompt: music to continue, whose bars come first in the result.
+        """
+        options = replace(options or ComposeOptions(), **changes)
+        return self.compose_many(prompt=prompt, options=replace(options, num=1))[0]
+
+    def compose_many(
+        self,
+        *,
+        prompt: Score | str | Path | None = None,
+        options: ComposeOptions | None = None,
+        on_events: Callable[[int], None] | None = None,
+        **changes: Any,
+    ) -> list[Composition]:
+        """Compose `num` pieces side by side; `on_events` is called with the number of events so far."""
+        options = replace(options or ComposeOptions(), **changes)
+        seed = options.seed if options.seed is not None else secrets.randbelow(2**31)
+        sampling = options.sampling(self.folder.config.get("sampling", {}))
+        opening = self._opening(prompt, options.prompt_bars) if prompt is not None else None
+        results: list[Composition] = []
+        for first in range(0, options.num, BATCH):
+            batch = min(BATCH, options.num - first)
+            grammar, encoded = self._start(batch, options.bars, opening)
+            randoms = [np.random.default_rng([seed, first + index]) for index in range(batch)]
+            n_fields = len(self.representation.schema.fields)
+            stream = generate(self.graph, grammar, n_fields, sampling, randoms, encoded)
+            rows = _collect(stream, encoded, on_events)
+            for index in range(batch):
+                score = self.representation.decode(rows[:, index])
+                details = {"piece": first + index + 1, "seed": seed}
+                results.append(Composition(score, self._sidecar(score, options, sampling, details, prompt)))
+        return results
+
+    def _opening(self, prompt: Score | str | Path, bars: int | None) -> Score:
+        if not isinstance(self.representation, NoteEvents):
+            raise InputError("this model knows no bars and cannot continue a prompt; use a model of another preset.")
+        score = prompt if isinstance(prompt, Score) else read_midi(prompt)
+        if not len(score):
+            raise InputError("the prompt has no notes; choose another file.")
+        score = self.representation.quantise(lay_on_grid(score, classify_timing(score)))
+        return score if bars is None else first_bars(score, bars)
+
+    def _start(
+        self, batch: int, bars: int, opening: Score | None
+    ) -> tuple[Grammar, tuple[IntArray, IntArray] | None]:
+        if isinstance(self.representation, NotesAndChords):
+            return TokenGrammar(self.representation, batch, bars), None
+        assert isinstance(self.representation, NoteEvents) and self.folder.repertoire is not None
+        if opening is None:
+            return NoteGrammar(self.representation, self.folder.repertoire, batch, bars), None
+        piece = self.representation.encode(opening)
+        grammar = NoteGrammar.after(self.representation, self.folder.repertoire, batch, bars, piece)
+        return grammar, (piece.events[:-1].astype(np.int64), piece.context[:-1].astype(np.int64))
+
+    def _sidecar(
+        self, score: Score, options: ComposeOptions, sampling: SamplingOptions, details: dict[str, Any], prompt: Any
+    ) -> dict[str, Any]:
+        return {
+            **details,
+            "options": {
+                "bars": options.bars,
+                **asdict(sampling),
+                "prompt": str(prompt) if isinstance(prompt, (str, Path)) else None,
+                "prompt_bars": options.prompt_bars,
+            },
+            "model": {"name": self.folder.path.name, "digest": self.folder.digest},
+            "version": __version__,
+            "statistics": {name: round(value, 4) for name, value in describe(score).items()},
+        }
+
+
+def first_bars(score: Score, bars: int) -> Score:
+    """The first bars of a score; notes that sound on are cut at the last bar line."""
+    lines = bar_lines(score, score.end)
+    end = int(lines[bars]) if bars < len(lines) else score.end
+    notes = score.notes[score.notes["onset"] < end].astype(NOTE)
+    notes["duration"] = np.minimum(notes["duration"], end - notes["onset"])
+    return replace(
+        score, notes=notes, tempi=score.tempi[score.tempi["tick"] < end], metres=score.metres[score.metres["tick"] < end]
+    )
+
+
+def _collect(
+    stream: Iterator[IntArray],
+    prompt: tuple[IntArray, IntArray] | None,
+    on_events: Callable[[int], None] | None,
+) -> IntArray:
+    """Events (T, batch, fields), the prompt's in front."""
+    rows = []
+    for event in stream:
+        rows.append(event)
+        if on_events is not None:
+            on_events(len(rows) * len(event))
+    composed = np.stack(rows)
+    if prompt is None:
+        return composed
+    opening = np.repeat(prompt[0][:, None], composed.shape[1], axis=1)
+    return np.concatenate([opening, composed])

@@ -1,0 +1,177 @@
+"""Pieces as training batches: an endless, seeded stream of windows over augmented pieces.
+
+Each row of a batch (a lane) reads whole pieces one after the other, so that the network's state can be
+carried from window to window. Every draw follows from (seed, how many pieces were drawn), which makes
+the stream resumable at any window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cadenza.events import EncodedPiece
+from cadenza.schema import NOT_APPLICABLE, Schema
+from cadenza.score import DRUM_KIT, TEMPO, Score, transpose
+
+
+class Representation(Protocol):
+    """What turns scores into events and back (see `events` and `tokens`)."""
+
+    @property
+    def schema(self) -> Schema:
+        """Shape of an event."""
+
+    def encode(self, score: Score, *, bars_left_known: bool = False) -> EncodedPiece:
+        """Events and context of a score."""
+
+    def decode(self, events: NDArray[Any]) -> Score:
+        """Score of events (N, fields)."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How a piece may be changed before it is learned from."""
+
+    semitones: int = 6  # transposed by up to this many, up or down
+    stretch: float = 0.05  # of tempo; free performances are stretched in time
+    bars_left_share: float = 0.5  # of pieces that tell the network how many bars are left
+
+
+@dataclass(frozen=True)
+class Batch:
+    """events (B, T + 1, fields) and context (B, T + 1, context fields): inputs [:, :-1], targets [:, 1:]."""
+
+    events: NDArray[np.int64]
+    context: NDArray[np.int64]
+
+
+def with_start(piece: EncodedPiece) -> EncodedPiece:
+    """The piece with an empty event in front, from which its first event is predicted."""
+    return EncodedPiece(
+        np.insert(piece.events, 0, NOT_APPLICABLE, axis=0), np.insert(piece.context, 0, NOT_APPLICABLE, axis=0)
+    )
+
+
+def augment(score: Score, augmentation: Augmentation, rng: np.random.Generator) -> Score:
+    """A transposed and stretched variation, as far as the range of keys allows."""
+    pitched = score.notes["pitch"][score.notes["instrument"] < DRUM_KIT]
+    low = max(-augmentation.semitones, -int(pitched.min(initial=127)))
+    high = min(augmentation.semitones, 127 - int(pitched.max(initial=0)))
+    semitones = int(rng.integers(low, high, endpoint=True))
+    factor = float(np.exp(rng.uniform(-1, 1) * augmentation.stretch))
+    return _stretched(transpose(score, semitones), factor)
+
+
+def _stretched(score: Score, factor: float) -> Score:
+    if score.is_free:
+        notes = score.notes.copy()
+        notes["onset"] = np.round(notes["onset"] * factor)
+        notes["duration"] = np.maximum(1, np.round(notes["duration"] * factor))
+        return replace(score, notes=notes)
+    tempi = score.tempi.copy() if len(score.tempi) else np.array([(0, 120.0)], dtype=TEMPO)
+    tempi["qpm"] *= factor
+    return replace(score, tempi=tempi)
+
+
+class WindowStream:
+    """Batches of `lanes` windows of `length` events, drawn from the pieces in a new order every epoch."""
+
+    def __init__(
+        self,
+        scores: Sequence[Score],
+        representation: Representation,
+        augmentation: Augmentation | None,
+        *,
+        lanes: int,
+        length: int,
+        seed: int,
+    ) -> None:
+        self.scores, self.representation, self.augmentation = scores, representation, augmentation
+        self.lanes, self.length, self.seed = lanes, length, seed
+        self.drawn = 0  # pieces drawn so far, over all lanes
+        self.position = [(-1, 0)] * lanes  # of each lane: which draw it reads, and from where on
+        self.buffers: list[EncodedPiece | None] = [None] * lanes
+
+    @property
+    def epochs(self) -> float:
+        """How often the corpus has been drawn."""
+        return self.drawn / len(self.scores)
+
+    def next_batch(self) -> Batch:
+        """The next window of every lane; consecutive windows overlap by the one event predicted last."""
+        windows = [self._window(lane) for lane in range(self.lanes)]
+        return Batch(
+            np.stack([events for events, _ in windows]).astype(np.int64),
+            np.stack([context for _, context in windows]).astype(np.int64),
+        )
+
+    def _window(self, lane: int) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+        wanted, parts = self.length + 1, []
+        while wanted > 0:
+            piece, start = self._current(lane)
+            part = slice(start, start + wanted)
+            parts.append((piece.events[part], piece.context[part]))
+            wanted -= len(parts[-1][0])
+            self.position[lane] = (self.position[lane][0], start + len(parts[-1][0]))
+        draw, end = self.position[lane]
+        self.position[lane] = (draw, end - 1)  # the last target is the next window's first input
+        return np.concatenate([e for e, _ in parts]), np.concatenate([c for _, c in parts])
+
+    def _current(self, lane: int) -> tuple[EncodedPiece, int]:
+        draw, start = self.position[lane]
+        piece = self.buffers[lane]
+        if piece is None and draw >= 0:
+            piece = self.buffers[lane] = self._draw(draw)
+        if piece is None or start >= len(piece):
+            draw, start = self.drawn, 0
+            self.drawn += 1
+            piece = self.buffers[lane] = self._draw(draw)
+            self.position[lane] = (draw, 0)
+        return piece, start
+
+    def _draw(self, draw: int) -> EncodedPiece:
+        epoch, index = divmod(draw, len(self.scores))
+        order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.scores))
+        score = self.scores[int(order[index])]
+        rng = np.random.default_rng([self.seed, 1, draw])
+        if self.augmentation is None:
+            return with_start(self.representation.encode(score))
+        known = bool(rng.random() < self.augmentation.bars_left_share)
+        changed = augment(score, self.augmentation, rng)
+        return with_start(self.representation.encode(changed, bars_left_known=known))
+
+    def state(self) -> dict[str, Any]:
+        """For JSON: enough for `restore` to go on with the very next batch."""
+        return {"drawn": self.drawn, "position": [list(p) for p in self.position]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.drawn = int(state["drawn"])
+        self.position = [(int(draw), int(start)) for draw, start in state["position"]]
+        self.buffers = [None] * self.lanes
+
+
+def padded_batches(
+    pieces: Sequence[EncodedPiece], at_once: int, make: Callable[[EncodedPiece], EncodedPiece] = with_start
+) -> list[Batch]:
+    """Whole pieces, the similarly long ones together, filled up with not-applicable events."""
+    ordered = sorted((make(piece) for piece in pieces), key=len)
+    batches = []
+    for first in range(0, len(ordered), at_once):
+        group = ordered[first : first + at_once]
+        shape = (len(group), len(group[-1]))
+        events = np.full((*shape, group[0].events.shape[1]), NOT_APPLICABLE, dtype=np.int64)
+        context = np.full((*shape, group[0].context.shape[1]), NOT_APPLICABLE, dtype=np.int64)
+        for row, piece in enumerate(group):
+            events[row, : len(piece)] = piece.events
+            context[row, : len(piece)] = piece.context
+        batches.append(Batch(events, context))
+    return batches

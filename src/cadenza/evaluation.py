@@ -1,0 +1,89 @@
+"""Held-out likelihood in nats per note, field by field, from a trained model's graphs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cadenza.dataset import Batch, Representation, padded_batches
+from cadenza.events import END_KIND, KIND, METRE_KIND, REST_KIND, TEMPO_KIND, EncodedPiece, NoteEvents
+from cadenza.runtime import FloatArray, GraphModel
+from cadenza.schema import NOT_APPLICABLE
+
+_OTHER_EVENTS = {METRE_KIND: "metre", TEMPO_KIND: "tempo", REST_KIND: "rest", END_KIND: "end"}
+
+
+@dataclass
+class Likelihood:
+    """Sums over pieces: nats by field, and how many notes they were spent on."""
+
+    nats: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    notes: int = 0
+
+    def add(self, representation: Representation, events: NDArray[Any], nats: NDArray[Any]) -> None:
+        """Count the nats (N, fields) of predicted events (N, fields).
+
+        A note's nats go to its fields; all nats of a metre, tempo, rest or end event to that name.
+        The unit is the note; in representations without notes it is the event.
+        """
+        exists = events[:, 0] != NOT_APPLICABLE
+        events, nats = events[exists], nats[exists].astype(np.float64)
+        is_note = np.ones(len(events), bool)
+        if isinstance(representation, NoteEvents):
+            for kind, name in _OTHER_EVENTS.items():
+                rows = events[:, KIND] == kind
+                self.nats[name] += float(nats[rows].sum())
+                is_note &= ~rows
+        for k, column in enumerate(representation.schema.fields):
+            self.nats[_display_name(column.name)] += float(nats[is_note, k].sum())
+        self.notes += int(is_note.sum())
+
+    @property
+    def nats_per_note(self) -> float:
+        """Total over fields."""
+        return sum(self.nats.values()) / max(1, self.notes)
+
+    def by_field(self) -> dict[str, float]:
+        """Nats per note of each field."""
+        return {name: nats / max(1, self.notes) for name, nats in self.nats.items()}
+
+
+def _display_name(field_name: str) -> str:
+    return "instrument" if field_name == "kind" else field_name
+
+
+def evaluate_graph(
+    model: GraphModel, representation: Representation, pieces: Sequence[EncodedPiece], at_once: int = 16
+) -> Likelihood:
+    """Likelihood of whole pieces, each from its start."""
+    likelihood = Likelihood()
+    for batch in padded_batches(pieces, at_once):
+        x, _ = model.advance(
+            batch.events[:, :-1], batch.context[:, :-1], model.initial_state(len(batch.events))
+        )
+        nats = _nats(model, x, batch)
+        for row, events in enumerate(batch.events[:, 1:]):
+            likelihood.add(representation, events, nats[row])
+    return likelihood
+
+
+def _nats(model: GraphModel, hidden: FloatArray, batch: Batch) -> NDArray[np.float64]:
+    """-log p (B, T, fields) of the batch's targets, 0 where a field does not apply."""
+    targets, contexts = batch.events[:, 1:], batch.context[:, 1:]
+    shape = targets.shape
+    x = np.ascontiguousarray(hidden.reshape(-1, hidden.shape[-1]))
+    flat, context = targets.reshape(-1, shape[-1]), contexts.reshape(-1, contexts.shape[-1])
+    nats = np.zeros(flat.shape)
+    for k in range(shape[-1]):
+        value = np.ascontiguousarray(flat[:, k - 1]) if k else None
+        x, logits = model.field_logits(k, x, value, context)
+        highest = logits.max(axis=1)
+        log_total = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
+        rows = np.flatnonzero(flat[:, k] != NOT_APPLICABLE)
+        nats[rows, k] = log_total[rows] - logits[rows, flat[rows, k]]
+    return nats.reshape(shape)

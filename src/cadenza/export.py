@@ -1,0 +1,32 @@
+"""Files that a Score can be written to: a table from suffix to writer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from cadenza.errors import InputError
+from cadenza.files import write_atomic
+from cadenza.midi import write_midi
+from cadenza.pianoroll import render_svg
+from cadenza.score import Score
+
+
+def _write_svg(score: Score, path: Path) -> None:
+    write_atomic(path, render_svg(score, title=path.stem))
+
+
+WRITERS: dict[str, Callable[[Score, Path], None]] = {
+    ".mid": write_midi,
+    ".midi": write_midi,
+    ".svg": _write_svg,
+}
+
+
+def write_score(score: Score, path: str | Path) -> None:
+    """Write the score in the format that the suffix names; raises InputError for an unknown one."""
+    path = Path(path)
+    writer = WRITERS.get(path.suffix.lower())
+    if writer is None:
+        raise InputError(f"{path}: cannot write {path.suffix or 'a file without suffix'}; use {', '.join(WRITERS)}.")
+    writer(score, path)

@@ -1,0 +1,91 @@
+"""The card (README.md) and the loss curve (SVG) of a model folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def write_card(config: dict[str, Any]) -> str:
+    """Markdown that says what the model is, what it learned from and how well; numbers from its config."""
+    corpus, held_out, model = config["corpus"], config["held_out"], config["model"]
+    fields = "\n".join(f"| {name} | {nats:.3f} |" for name, nats in held_out["by_field"].items())
+    licence = config.get("licence", "as the files that it learned from; add it before you share the model")
+    return f"""---
+library_name: cadenza
+tags: [music, midi, {model["architecture"]}]
+---
+# {corpus["folder"]}: a Cadenza model
+
+A {model["architecture"].upper()} of {model["layers"]} layers of {model["width"]} \
+({config["parameters"]:,} parameters), preset `{config["preset"]}`, seed {config["seed"]}, trained for \
+{config["seconds"] / 60:.1f} minutes ({config["steps"]:,} steps, {config["epochs"]} epochs) by \
+cadenza {config["cadenza_version"]}.
+
+## What it learned from
+{corpus["train_pieces"]} pieces, {corpus["notes"]:,} notes and {corpus["hours"]:.1f} hours with the \
+{corpus["held_out_pieces"]} pieces held out.
+
+- Styles: {_counts(corpus["styles"])}
+- Instruments: {_counts(corpus["instruments"])}
+- Metres: {_counts(corpus["metres"])}
+- Files left out: {_counts(corpus["skipped"])}
+- Licence: {licence}
+
+## How well
+Held-out likelihood, in nats per note ({held_out["notes"]:,} notes): **{held_out["nats_per_note"]:.3f}**
+
+| field | nats per note |
+|---|---|
+{fields}
+
+## Limits
+It knows the styles above and no others, has no plan beyond a few bars, and may repeat passages of the
+pieces that it learned from.
+
+## Use
+    cadenza compose THIS_FOLDER --out out --bars 16
+"""
+
+
+def _counts(counts: dict[str, int], most: int = 12) -> str:
+    named = [f"{name or 'no sub-folder'} ({count})" for name, count in list(counts.items())[:most]]
+    more = f" and {len(counts) - most} more" if len(counts) > most else ""
+    return ", ".join(named) + more if named else "none"
+
+
+def loss_curve_svg(log: Sequence[dict[str, Any]], width: int = 720, height: int = 360) -> str:
+    """Training and held-out nats per note over minutes, as an SVG."""
+    margin = 50
+    points = [(line["seconds"] / 60, line["train_nats"], line["held_out_nats"]) for line in log]
+    right = max((m for m, _, _ in points), default=1.0) or 1.0
+    values = [v for _, a, b in points for v in (a, b) if v is not None]
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    high = high if high > low else low + 1.0
+
+    def place(minutes: float, nats: float) -> str:
+        x = margin + (width - 2 * margin) * minutes / right
+        y = margin + (height - 2 * margin) * (high - nats) / (high - low)
+        return f"{x:.1f},{y:.1f}"
+
+    lines = []
+    for column, colour, name in ((1, "#8a8a8a", "training"), (2, "#0072b2", "held out")):
+        path = " ".join(place(p[0], p[column]) for p in points if p[column] is not None)
+        lines.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        lines.append(f'<text x="{width - margin}" y="{15 * column + 15}" text-anchor="end" fill="{colour}">{name}</text>')
+    labels = [
+        f'<text x="{margin - 5}" y="{margin + 4}" text-anchor="end">{high:.2f}</text>',
+        f'<text x="{margin - 5}" y="{height - margin + 4}" text-anchor="end">{low:.2f}</text>',
+        f'<text x="{margin}" y="{height - margin + 20}">0</text>',
+        f'<text x="{width - margin}" y="{height - margin + 20}" text-anchor="end">{right:.1f} minutes</text>',
+        f'<text x="{margin}" y="25">nats per note</text>',
+    ]
+    axes = (
+        f'<path d="M{margin},{margin}V{height - margin}H{width - margin}" fill="none" stroke="#444"/>'
+    )
+    body = "\n".join([axes, *lines, *labels])
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}" font-family="sans-serif" font-size="12" fill="#444" role="img">'
+        f'<title>Loss curve</title>\n<rect width="100%" height="100%" fill="#fff"/>\n{body}\n</svg>\n'
+    )

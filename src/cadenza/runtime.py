@@ -1,0 +1,66 @@
+"""Runs a network's ONNX graphs: the step of generation, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from cadenza.errors import ModelError
+
+FloatArray = NDArray[np.float32]
+GraphState = dict[str, FloatArray]
+
+
+class GraphModel:
+    """The graphs in one folder: `trunk.onnx`, `head_0.onnx`, `head_1.onnx` ..."""
+
+    def __init__(self, folder: Path, n_fields: int, threads: int = 1) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self.trunk = _session(folder / "trunk.onnx", options)
+        self.heads = [_session(folder / f"head_{k}.onnx", options) for k in range(n_fields)]
+        self.state_names = [i.name for i in self.trunk.get_inputs() if i.name.startswith("state_")]
+        self.state_shapes = [i.shape for i in self.trunk.get_inputs() if i.name.startswith("state_")]
+        self.takes_context = any(i.name == "context" for i in self.trunk.get_inputs())
+
+    def initial_state(self, batch: int) -> GraphState:
+        """State before the first event of every candidate."""
+        return {
+            name: np.zeros([batch if size == "B" else size for size in shape], np.float32)
+            for name, shape in zip(self.state_names, self.state_shapes, strict=True)
+        }
+
+    def advance(
+        self, events: NDArray[np.int64], context: NDArray[np.int64], state: GraphState
+    ) -> tuple[FloatArray, GraphState]:
+        """Hidden vectors (B, T, width) after events (B, T, fields), and the state after the last one."""
+        feeds: dict[str, Any] = {"events": events, **state}
+        if self.takes_context:
+            feeds["context"] = context
+        x, *after = self.trunk.run(None, feeds)
+        return x, dict(zip(self.state_names, after, strict=True))
+
+    def field_logits(
+        self, k: int, x: FloatArray, value: NDArray[np.int64] | None, context: NDArray[np.int64] | None
+    ) -> tuple[FloatArray, FloatArray]:
+        """x (N, width) conditioned on field k - 1, and the logits (N, size) of field k."""
+        if k == 0:
+            return x, self.heads[0].run(None, {"x": x})[0]
+        feeds: dict[str, Any] = {"x": x, "value": value}
+        if k == 1 and self.takes_context:
+            feeds["context"] = context
+        x, logits = self.heads[k].run(None, feeds)
+        return x, logits
+
+
+def _session(path: Path, options: Any) -> Any:
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a class of its own for each kind of damage
+        raise ModelError(f"{path}: not a usable graph; train the model again or restore the file.") from error

@@ -1,0 +1,28 @@
+"""Schema: the shape of an event, all that models and sampling know of music.
+
+An event is a tuple of categorical fields, predicted one after the other. Beside it stands a context:
+categorical facts that follow from the events so far, such as the position in the bar. The context of an
+event is known as soon as its first field is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+NOT_APPLICABLE = -1  # the value of a field that an event of its kind does not have
+
+
+@dataclass(frozen=True)
+class Field:
+    """A categorical variable with values 0 .. size - 1, or NOT_APPLICABLE."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Fields of an event in the order in which they are predicted, and of its context."""
+
+    fields: tuple[Field, ...]
+    context: tuple[Field, ...] = ()

@@ -1,0 +1,538 @@
+"""Learns a model from a folder of MIDI files; the only module, with `models`, that needs torch.
+
+A run can be stopped at any moment, by Ctrl-C or by a crash, and goes on with `resume` where it was at
+most a minute before: weights, optimiser, batches, random numbers and time spent are all kept.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from cadenza.corpus import Corpus, Piece, scan, split
+from cadenza.dataset import Augmentation, Batch, Representation, WindowStream, padded_batches
+from cadenza.errors import InputError, ModelError, TrainingError
+from cadenza.evaluation import Likelihood
+from cadenza.events import EncodedPiece, NoteEvents
+from cadenza.files import write_atomic
+from cadenza.grammar import Repertoire
+from cadenza.model_card import loss_curve_svg, write_card
+from cadenza.model_folder import (
+    CARD,
+    CONFIG,
+    CURVE,
+    FORMAT_VERSION,
+    LOG,
+    REPRESENTATION,
+    STATE,
+    WEIGHTS,
+)
+from cadenza.models import LanguageModel, ModelConfig, State, build_model
+from cadenza.presets import PRESETS, Preset
+from cadenza.tokens import NotesAndChords
+from cadenza.version import __version__
+
+CHECKPOINT_SECONDS = 30.0
+WARM_UP_STEPS = 30
+FINAL_LEARNING_RATE = 0.02  # as a share of the highest
+GRADIENT_NORM = 1.0
+PERFORMANCE_SHARE = 0.1  # of pieces that leave the grid; from here on notes may
+EVALUATION_NOTES = 40_000  # held-out notes that progress is measured on
+EVALUATIONS = 12  # in a run
+PATIENCE = 4  # evaluations without a better one, after which training stops
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What to train, and for how long: `minutes`, or `epochs` over the corpus if given."""
+
+    preset: str = "small"
+    architecture: str | None = None  # "lstm" or "gru"; None takes the preset's
+    minutes: float | None = None  # None takes the preset's
+    epochs: float | None = None
+    seed: int = 0
+    device: str = "auto"
+    steps_per_quarter: int = 12
+    velocity_levels: int = 16
+    allow_drums_only: bool = False
+    graphs: tuple[str, ...] = ("fp32", "int8")
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise InputError(f"unknown preset {self.preset!r}; choose one of {', '.join(PRESETS)}.")
+        if self.minutes is not None and not 0 < self.minutes < 1e6:
+            raise InputError("the number of minutes must be above 0.")
+        if self.epochs is not None and not 0 < self.epochs < 1e6:
+            raise InputError("the number of epochs must be above 0.")
+
+    def resolved(self) -> tuple[Preset, ModelConfig]:
+        """The preset, with its network as these options change it."""
+        preset = PRESETS[self.preset]
+        changes = {"architecture": self.architecture} if self.architecture else {}
+        return preset, ModelConfig(**{**preset.model, **changes})
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What training tells its caller: after every evaluation, and every second in between."""
+
+    step: int
+    seconds: float
+    share_done: float
+    notes_per_second: float
+    train_nats: float  # per note, of the last steps
+    held_out_nats: float | None = None  # per note, when it has just been measured
+    best: bool = False
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass
+class Prepared:
+    """A corpus ready to be learned from."""
+
+    corpus: Corpus
+    train: list[Piece]
+    held_out: list[Piece]
+    representation: Representation
+    repertoire: Repertoire | None
+    warnings: list[str]
+
+
+def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None = None) -> Prepared:
+    """Read the folder, hold pieces out and choose the representation; raises InputError if too little is usable."""
+    corpus = corpus or scan(folder, allow_drums_only=options.allow_drums_only)
+    corpus.require_pieces(2)
+    train_pieces, held_out = split(corpus.pieces)
+    preset, _ = options.resolved()
+    warnings = []
+    if len(corpus.pieces) < 20:
+        warnings.append(
+            f"only {len(corpus.pieces)} pieces: expect imitation more than invention, and noisy held-out numbers"
+        )
+    representation: Representation
+    repertoire = None
+    if preset.representation == "notes-and-chords":
+        representation = NotesAndChords.of(piece.score for piece in train_pieces)
+    else:
+        off_grid = sum(piece.timing != "grid" for piece in corpus.pieces)
+        microtiming = off_grid >= PERFORMANCE_SHARE * len(corpus.pieces)
+        if off_grid and not microtiming:
+            warnings.append(f"{off_grid} of {len(corpus.pieces)} pieces are unquantised and were put on the grid")
+        representation = NoteEvents(options.steps_per_quarter, options.velocity_levels, microtiming)
+        repertoire = Repertoire.of([representation.encode(piece.score) for piece in train_pieces])
+    return Prepared(corpus, train_pieces, held_out, representation, repertoire, warnings)
+
+
+def train(
+    folder: str | Path,
+    out: str | Path,
+    options: TrainingOptions | None = None,
+    *,
+    resume: bool = False,
+    on_progress: OnProgress | None = None,
+    prepared: Prepared | None = None,
+) -> Path:
+    """Learn from the MIDI files below `folder` and write a model folder to `out`, which is returned.
+
+    Raises InputError for a folder with too little in it, and TrainingError if the loss stops being a
+    number. KeyboardInterrupt leaves a model folder that `resume` continues.
+    """
+    options = options or TrainingOptions()
+    out = Path(out)
+    if not resume and (out / CONFIG).exists() and not (out / STATE).exists() and not _is_ours(out):
+        raise InputError(f"{out}: holds other files; choose another folder.")
+    prepared = prepared or prepare(folder, options)
+    run = _Run(prepared, options, out)
+    if resume:
+        run.restore()
+    try:
+        run.loop(on_progress)
+    except KeyboardInterrupt:
+        run.checkpoint()
+        raise
+    run.finish()
+    return out
+
+
+def _is_ours(out: Path) -> bool:
+    return (out / REPRESENTATION).exists()
+
+
+class _Run:
+    """One training run: everything that changes while it goes on, and how to save it."""
+
+    def __init__(self, prepared: Prepared, options: TrainingOptions, out: Path) -> None:
+        self.prepared, self.options, self.out = prepared, options, out
+        self.preset, self.model_config = options.resolved()
+        self.minutes = options.minutes or (None if options.epochs else self.preset.minutes)
+        self.epochs = None if options.minutes else options.epochs or (self.preset.epochs or None)
+        if self.epochs and not options.minutes:
+            self.minutes = None
+        torch.manual_seed(options.seed)
+        self.device = _choose_device(options.device)
+        self.model = build_model(self.model_config, prepared.representation.schema).to(self.device)
+        self.optimiser = torch.optim.AdamW(
+            _parameter_groups(self.model), lr=self.preset.learning_rate, betas=(0.9, 0.99), fused=True
+        )
+        self.stream = WindowStream(
+            [piece.score for piece in prepared.train],
+            prepared.representation,
+            Augmentation() if self.preset.augment else None,
+            lanes=self.preset.lanes,
+            length=self.preset.window,
+            seed=options.seed,
+        )
+        self.state: State = self.model.initial_state(self.preset.lanes)
+        self.evaluation_batches = padded_batches(_some_of(self._encoded_held_out()), 16)
+        self.step, self.seconds = 0, 0.0
+        self.best_nats, self.best_weights = math.inf, _copy_of(self.model)
+        self.since_best = 0
+        self.stopped_early = False
+        self.log: list[dict[str, Any]] = []
+        self.recent: list[tuple[float, int]] = []
+        self.total_steps = self._steps_of_epochs() if self.epochs else None
+        self.last_checkpoint = self.last_evaluation_share = 0.0
+
+    def _encoded_held_out(self) -> list[EncodedPiece]:
+        encode = self.prepared.representation.encode
+        return [encode(piece.score) for piece in self.prepared.held_out]
+
+    def _steps_of_epochs(self) -> int:
+        encode = self.prepared.representation.encode
+        events = sum(len(encode(piece.score)) + 1 for piece in self.prepared.train)
+        return max(1, round((self.epochs or 1) * events / (self.preset.lanes * self.preset.window)))
+
+    # -- the loop ---------------------------------------------------------------------------------
+
+    @property
+    def share_done(self) -> float:
+        """How much of the run is over, 0 .. 1."""
+        if self.total_steps is not None:
+            return min(1.0, self.step / self.total_steps)
+        return min(1.0, self.seconds / (60 * (self.minutes or 1)))
+
+    def loop(self, on_progress: OnProgress | None) -> None:
+        """Train until the time is over, or the held-out pieces stop gaining."""
+        self.model.train()
+        last_report = time.perf_counter()
+        while self.share_done < 1.0 and not self.stopped_early:
+            started = time.perf_counter()
+            self._train_step()
+            now = time.perf_counter()
+            self.seconds += now - started
+            due = self.share_done - self.last_evaluation_share >= 1 / EVALUATIONS
+            if due or self.share_done >= 1.0:
+                self._evaluate_and_log(on_progress)
+            elif on_progress is not None and now - last_report >= 1.0:
+                last_report = now
+                on_progress(self._progress(None, False))
+            if time.perf_counter() - self.last_checkpoint > CHECKPOINT_SECONDS:
+                self.checkpoint()
+
+    def _train_step(self) -> None:
+        batch = _to_device(self.stream.next_batch(), self.device)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.preset.learning_rate * _schedule(self.step, self.share_done)
+        events, context = batch
+        inputs = _with_hidden_events(events[:, :-1], self.model_config.input_dropout)
+        with _autocast(self.device):
+            hidden, state = self.model(inputs, context[:, :-1], self.state)
+            nats = self.model.nats(hidden, events[:, 1:], context[:, 1:])
+            n_events = (events[:, 1:, 0] >= 0).sum()
+            loss = nats.sum() / n_events
+        if not math.isfinite(loss.item()):
+            raise TrainingError(f"the loss became {loss.item()} at step {self.step}; try another --seed.")
+        self.state = tuple(s.detach() for s in state)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
+        self.optimiser.step()
+        self.step += 1
+        self.recent = [*self.recent[-19:], (float(nats.detach().sum()), int(n_events))]
+
+    def _evaluate_and_log(self, on_progress: OnProgress | None) -> None:
+        self.last_evaluation_share = self.share_done
+        nats = evaluate_model(
+            self.model, self.prepared.representation, self.evaluation_batches, self.device
+        ).nats_per_note
+        best = nats < self.best_nats
+        if best:
+            self.best_nats, self.best_weights, self.since_best = nats, _copy_of(self.model), 0
+        else:
+            self.since_best += 1
+            self.stopped_early = self.since_best >= PATIENCE
+        progress = self._progress(nats, best)
+        self.log.append(asdict(progress))
+        self._write_log()
+        if on_progress is not None:
+            on_progress(progress)
+
+    def _progress(self, held_out: float | None, best: bool) -> Progress:
+        nats, events = (sum(column) for column in zip(*self.recent, strict=True))
+        seen = self.step * self.preset.lanes * self.preset.window
+        return Progress(
+            step=self.step,
+            seconds=round(self.seconds, 3),
+            share_done=self.share_done,
+            notes_per_second=seen / self.seconds,
+            train_nats=nats / max(1, events),
+            held_out_nats=held_out,
+            best=best,
+        )
+
+    # -- saving -----------------------------------------------------------------------------------
+
+    def checkpoint(self) -> None:
+        """Write everything that `restore` needs, in one file, whole or not at all."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"best.{k}": v for k, v in self.best_weights.items()}
+        tensors |= {f"state.{k}": v for k, v in enumerate(self.state)}
+        tensors["random"] = torch.get_rng_state()
+        names = [name for name, _ in self.model.named_parameters()]
+        for name, parameter in zip(names, self.model.parameters(), strict=True):
+            for key, value in self.optimiser.state.get(parameter, {}).items():
+                tensors[f"optimiser.{name}.{key}"] = value
+        facts = {
+            "identity": self._identity(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "best_nats": self.best_nats if math.isfinite(self.best_nats) else None,
+            "since_best": self.since_best,
+            "stopped_early": self.stopped_early,
+            "log": self.log,
+            "recent": self.recent,
+            "last_evaluation_share": self.last_evaluation_share,
+            "stream": self.stream.state(),
+        }
+        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        write_atomic(self.out / STATE, save_tensors(plain, metadata={"training": json.dumps(facts)}))
+        self.last_checkpoint = time.perf_counter()
+
+    def restore(self) -> None:
+        """Go on from the checkpoint in `out`; raises InputError if there is none or it is of another run."""
+        facts, tensors = _read_state(self.out / STATE)
+        if facts["identity"] != self._identity():
+            raise InputError(
+                f"{self.out}: was trained with other options or on other files; "
+                "repeat the options of the first run, or leave --resume out to start again."
+            )
+        self.model.load_state_dict(_with_prefix(tensors, "model."))
+        self.best_weights = _with_prefix(tensors, "best.")
+        self.state = tuple(tensors[f"state.{k}"].to(self.device) for k in range(len(self.state)))
+        torch.set_rng_state(tensors["random"])
+        for name, parameter in self.model.named_parameters():
+            saved = _with_prefix(tensors, f"optimiser.{name}.")
+            if saved:
+                self.optimiser.state[parameter] = {
+                    key: value if key == "step" else value.to(self.device) for key, value in saved.items()
+                }
+        self.step, self.seconds = facts["step"], facts["seconds"]
+        self.best_nats = math.inf if facts["best_nats"] is None else facts["best_nats"]
+        self.since_best, self.stopped_early = facts["since_best"], facts["stopped_early"]
+        self.log = facts["log"]
+        self.recent = [(nats, count) for nats, count in facts["recent"]]
+        self.last_evaluation_share = facts["last_evaluation_share"]
+        self.stream.restore(facts["stream"])
+
+    def _identity(self) -> dict[str, Any]:
+        """What has to be the same for a run to be continued; its length may change."""
+        return json.loads(  # type: ignore[no-any-return]
+            json.dumps(
+                {
+                    "model": asdict(self.model_config),
+                    "preset": asdict(self.preset),
+                    "seed": self.options.seed,
+                    "representation": self.prepared.representation.to_dict(),
+                    "pieces": sorted(piece.fingerprint for piece in self.prepared.corpus.pieces),
+                }
+            )
+        )
+
+    def _write_log(self) -> None:
+        write_atomic(self.out / LOG, "".join(json.dumps(line) + "\n" for line in self.log))
+        write_atomic(self.out / CURVE, loss_curve_svg(self.log))
+
+    def finish(self) -> None:
+        """Write the model folder from the best weights; the checkpoint stays, so that training can go on."""
+        self.checkpoint()
+        weights = {name: tensor.cpu().contiguous() for name, tensor in self.best_weights.items()}
+        write_atomic(self.out / WEIGHTS, save_tensors(weights))
+        config = self._config()
+        representation = {
+            "representation": self.prepared.representation.to_dict(),
+            "repertoire": self.prepared.repertoire.to_dict() if self.prepared.repertoire else None,
+        }
+        write_graphs(self.out, weights, asdict(self.model_config), self.prepared.representation, self.options.graphs)
+        write_atomic(self.out / REPRESENTATION, json.dumps(representation, indent=1) + "\n")
+        write_atomic(self.out / CARD, write_card(config))
+        write_atomic(self.out / CONFIG, json.dumps(config, indent=1) + "\n")  # last: it makes the folder a model
+
+    def _config(self) -> dict[str, Any]:
+        likelihood = self._final_likelihood()
+        return {
+            "format_version": FORMAT_VERSION,
+            "cadenza_version": __version__,
+            "model": asdict(self.model_config),
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "preset": self.options.preset,
+            "seed": self.options.seed,
+            "steps": self.step,
+            "seconds": round(self.seconds, 1),
+            "epochs": round(self.stream.epochs, 3),
+            "device": str(self.device),
+            "corpus": {
+                "folder": self.prepared.corpus.root.name,
+                **self.prepared.corpus.totals(),
+                "train_pieces": len(self.prepared.train),
+                "held_out_pieces": len(self.prepared.held_out),
+            },
+            "held_out": {
+                "nats_per_note": likelihood.nats_per_note,
+                "by_field": likelihood.by_field(),
+                "notes": likelihood.notes,
+            },
+            "sampling": self.preset.sampling,
+        }
+
+    def _final_likelihood(self) -> Likelihood:
+        self.model.load_state_dict(self.best_weights)
+        batches = padded_batches(self._encoded_held_out(), 16)
+        return evaluate_model(self.model, self.prepared.representation, batches, self.device)
+
+
+def write_graphs(
+    out: Path,
+    weights: dict[str, Tensor],
+    config: dict[str, Any],
+    representation: Representation,
+    precisions: Sequence[str],
+) -> None:
+    """Write the graph folders that composing runs."""
+    from cadenza.graph import build_graphs, quantised
+
+    arrays = {name: tensor.float().numpy() for name, tensor in weights.items()}
+    for name, graph in build_graphs(arrays, config, representation.schema).items():
+        for precision in precisions:
+            model = quantised(graph) if precision == "int8" else graph
+            write_atomic(out / f"graph-{precision}" / f"{name}.onnx", model.SerializeToString())
+
+
+def evaluate_model(
+    model: LanguageModel, representation: Representation, batches: Sequence[Batch], device: torch.device
+) -> Likelihood:
+    """Likelihood of whole pieces under the network as it is."""
+    likelihood, was_training = Likelihood(), model.training
+    model.eval()
+    with torch.inference_mode(), _autocast(device):
+        for batch in batches:
+            events, context = _to_device(batch, device)
+            hidden, _ = model(events[:, :-1], context[:, :-1])
+            nats = model.nats(hidden, events[:, 1:], context[:, 1:]).float().cpu().numpy()
+            for row in range(len(nats)):
+                likelihood.add(representation, batch.events[row, 1:], nats[row])
+    model.train(was_training)
+    return likelihood
+
+
+def load_weights(path: Path, model: LanguageModel) -> None:
+    """Fill the network from a model folder's weights; raises ModelError if they do not fit."""
+    try:
+        with safe_open(path / WEIGHTS, framework="pt") as file:
+            model.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise ModelError(f"{path / WEIGHTS}: damaged or of another model; restore it or train again.") from error
+
+
+def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not path.exists():
+        raise InputError(f"{path}: nothing to resume; leave --resume out to start a new run.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads(file.metadata()["training"])
+            return facts, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: damaged; leave --resume out to start a new run.") from error
+
+
+def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _copy_of(model: LanguageModel) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def _parameter_groups(model: LanguageModel) -> list[dict[str, Any]]:
+    """Weight decay for matrices that are multiplied, none for biases, norms and embeddings."""
+    decayed, plain = [], []
+    for name, parameter in model.named_parameters():
+        is_table = name.startswith(("embed_event", "condition"))
+        (decayed if parameter.ndim == 2 and not is_table else plain).append(parameter)
+    return [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
+
+
+def _schedule(step: int, share_done: float) -> float:
+    """Learning rate as a share of the highest: warm-up, then half a cosine (Loshchilov and Hutter 2017)."""
+    warm_up = min(1.0, (step + 1) / WARM_UP_STEPS)
+    cosine = 0.5 * (1 + math.cos(math.pi * share_done))
+    return warm_up * (FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * cosine)
+
+
+def _with_hidden_events(events: Tensor, share: float) -> Tensor:
+    if share <= 0:
+        return events
+    hidden = torch.rand(events.shape[:2], device=events.device) < share
+    return events.masked_fill(hidden.unsqueeze(-1), -1)
+
+
+def _choose_device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} is not available here; use cpu, cuda or auto.") from error
+    return device
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bfloat16 matrices; where it does not, they are far slower than fp32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())  # type: ignore[no-untyped-call]
+
+
+def _autocast(device: torch.device) -> Any:
+    if has_fast_bfloat16(device):
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def _to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(batch.events).to(device), torch.from_numpy(batch.context).to(device)
+
+
+def _some_of(pieces: list[EncodedPiece]) -> list[EncodedPiece]:
+    """As many pieces as fit the evaluation budget, at least one."""
+    kept, notes = [], 0
+    for piece in pieces:
+        if kept and notes + len(piece) > EVALUATION_NOTES:
+            continue
+        kept.append(piece)
+        notes += len(piece)
+    return kept
+
