@@ -1,4 +1,4 @@
-"""Laws of cadenza.smf.repair: what it mends, what it leaves out and what it refuses."""
+"""Laws of cadenza.smf: what `repair` mends, leaves out and refuses, and which files can do without it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 import symusic
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from smf_bytes import EOT, at, chunk, header, meta, note, read_strictly, smf, track, vlq
 
 from cadenza.errors import MidiError
-from cadenza.smf import MAX_DELTA, MAX_NAME, MAX_TICK, repair
+from cadenza.smf import MAX_DELTA, MAX_NAME, MAX_TICK, needs_repair, repair
+from smf_bytes import EOT, at, chunk, header, meta, note, read_strictly, smf, track, vlq
 
 Events = list[tuple[int, bytes]]
 NOTHING = b"\xff\x01\x00"
@@ -313,3 +313,137 @@ class TestRobustness:
         start = time.perf_counter()
         self.survives(smf(track()) + b"MTrk" + unit * (60_000 // len(unit)))
         assert time.perf_counter() - start < 2  # quadratic time would be a minute
+
+
+RICH = track(
+    meta(3, b"Piano"), at(0, 0xF0, 5, 0x7E, 0x7F, 9, 1, 0xF7), b"\x00" + TEMPO_60, b"\x00" + METRE_3_4,
+    meta(0x59, b"\xfd\x01"), meta(5, b"la" * 99), meta(0x7F, b"\0\x2f"), at(0, 0xC3, 19),
+    at(0, 0xB3, 64, 127), at(300, 0x93, 60, 80), meta(6, b"running on"), at(70_000, 60, 0), at(0, 0xD3, 9),
+    at(0, 0xE3, 1, 65), note(), at(0, 0xB3, 64, 0),
+)  # fmt: skip
+
+
+def heard_in(data: bytes) -> list[list[Any]]:
+    """All that the strict parser makes of `data` that matters to us."""
+    score: Any = symusic.Score.from_midi(data)
+    return [
+        [
+            (part.program, part.is_drum, list(part.notes), list(part.pedals))
+            for part in score.tracks
+            if part.notes
+        ],
+        list(score.tempos),
+        list(score.time_signatures),
+    ]
+
+
+class TestVetting:
+    @pytest.mark.parametrize(
+        "data",
+        [
+            smf(SCALE),
+            smf(RICH, SCALE),
+            smf(SCALE, smf_format=0),
+            smf(track(), SCALE, track()),
+            smf(track()),
+            smf(*[SCALE] * 40),
+            smf(
+                track(
+                    at(0, 0x80, 60, 0), at(0, 0x90, 60, 80), at(5, 0x90, 60, 80), at(5, 60, 0), at(5, 60, 0)
+                )
+            ),
+        ],
+        ids=lambda data: f"{len(data)} bytes",
+    )
+    def test_healthy_files_need_no_repair(self, data: bytes) -> None:
+        assert not needs_repair(data)
+        assert heard_in(data) == heard_in(repair(data))
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"",
+            b"MThd",
+            header(0),
+            header(2) + SCALE,
+            header(0) + SCALE,
+            header(1, extra=b"more") + SCALE,
+            b"\0" + smf(SCALE),
+            smf(SCALE) + b"\0",
+            smf(SCALE) + smf(SCALE),
+            smf(SCALE)[:-1],
+            smf(SCALE)[:-4],
+            smf(SCALE, smf_format=2),
+            smf(SCALE, division=0),
+            smf(SCALE, division=0xE728),
+            header(1) + chunk(b"MTrk", SCALE[8:], len(SCALE) - 9),
+            header(1) + chunk(b"MTrk", SCALE[8:], len(SCALE)),
+            header(2) + chunk(b"MTrk", SCALE[8:], 2 * len(SCALE) - 8) + SCALE,
+        ],
+        ids=lambda data: f"{data[:16].hex()}, {len(data)} bytes",
+    )
+    def test_damaged_containers_need_repair(self, data: bytes) -> None:
+        assert needs_repair(data)
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            EOT,
+            at(0, 0x90, 62, 80),
+            at(0, 0x80, 62, 0) + at(0, 0x90, 62, 80),
+            at(0, 0x90, 62, 80) + at(5, 0x91, 62, 0),
+            at(0, 0x90, 62, 200),
+            at(0, 0xB0, 0xBC, 80),
+            at(0, 0xC0, 0xBC),
+            at(0, 0xF8),
+            at(0, 0xF0, 2, 1, 0xF7) + at(0, 60, 0),
+            at(0, 0xF0, 2, 1, 2),
+            at(0, 0xF0, 2, 1, 2) + at(0, 0xF7, 2, 1, 0xF7),
+            at(0, 0xF0, 0x7E, 0x7F, 9, 1, 0xF7),
+            at(0, 0xC0, 9) + at(0, 9),
+            b"\x80\x80\x80\x80\x05\x90\x3c\x00",
+            note(60, MAX_DELTA) * 5,
+            meta(0x51, b"\0\0\0"),
+            meta(0x51, b"\7\xa1"),
+            meta(0x58, b"\0\2\x18\x08"),
+            meta(0x58, b"\4\7\x18\x08"),
+            meta(0x58, b"\4\2\x18"),
+            meta(0x59, b"\x08\0"),
+            meta(0x59, b"\0\2"),
+            meta(0x2F, b"end"),
+            b"\0\xff\1\xff\xff\xff\x7fabc",
+            b"\0\xff\3\x7fabc",
+        ],
+        ids=lambda damage: damage[:10].hex(),
+    )
+    def test_damaged_events_need_repair(self, damage: bytes) -> None:
+        assert needs_repair(smf(track(note(), damage, note())))
+        assert needs_repair(smf(*[SCALE] * 40, track(note(), damage)))
+
+    def test_running_status_is_not_inherited_from_another_track(self) -> None:
+        assert needs_repair(smf(SCALE, track(at(0, 60, 80), at(5, 60, 0))))
+
+    def test_a_note_does_not_end_in_another_track(self) -> None:
+        assert needs_repair(smf(track(at(0, 0x90, 60, 80)), track(at(5, 0x90, 60, 0))))
+
+    def test_what_passes_among_mutations_is_read_right(self) -> None:
+        rng = random.Random(2)
+        passed = 0
+        for _ in range(1500):
+            data = bytearray(smf(RICH, SCALE))
+            for _ in range(rng.choice((1, 1, 3))):
+                place = rng.randrange(len(data))
+                data[place] = rng.choice((rng.randrange(256), data[place] ^ 1 << rng.randrange(8)))
+            if not needs_repair(bytes(data)):
+                passed += 1
+                assert heard_in(bytes(data)) == heard_in(repair(bytes(data))), data.hex()
+        assert passed > 100  # or else nothing was shown
+
+    @pytest.mark.parametrize(
+        "unit", [b"\xff", b"\x80", b"\0", b"\0\xf0\x7f", b"\0\xff\1\x81\x7f", b"\xff\1\xff"]
+    )
+    def test_vetting_takes_linear_time(self, unit: bytes) -> None:
+        data = smf(track(unit * (300_000 // len(unit))))
+        start = time.perf_counter()
+        needs_repair(data)
+        assert time.perf_counter() - start < 2  # quadratic time would be many minutes

@@ -1,7 +1,7 @@
 """Cadenza learns the style of a folder of MIDI files and composes new pieces in it.
 
-    from cadenza import Composer
-    Composer.from_pretrained("my-model").compose(bars=16, seed=1).save("x.mid")
+from cadenza import Composer
+Composer.from_pretrained("my-model").compose(bars=16, seed=1).save("x.mid")
 """
 
 from __future__ import annotations

@@ -64,7 +64,9 @@ def inspect(arguments: argparse.Namespace) -> None:
         if not arguments.json and report.facts:
             _print_notes(arguments.path)
     elif not corpus.pieces:
-        raise InputError(f"{arguments.path}: nothing usable in {len(corpus.files)} files; the reasons are above.")
+        raise InputError(
+            f"{arguments.path}: nothing usable in {len(corpus.files)} files; the reasons are above."
+        )
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -104,7 +106,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     corpus = _scan(arguments.path, arguments.drums)
     corpus.require_pieces(1)
     representation = folder.representation
-    pieces = [representation.encode(piece.score) for piece in corpus.pieces]
+    pieces = [representation.encode_piece(piece.score) for piece in corpus.pieces]
     graph = folder.best_graph(threads=0)
     likelihood = evaluate_graph(graph, representation, pieces)
     result = {
@@ -117,7 +119,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(result, indent=1))
         return
-    print(f"{likelihood.nats_per_note:.3f} nats per note ({likelihood.notes:,} notes in {len(pieces)} pieces)")
+    print(
+        f"{likelihood.nats_per_note:.3f} nats per note ({likelihood.notes:,} notes in {len(pieces)} pieces)"
+    )
     for name, nats in likelihood.by_field().items():
         print(f"  {name:<11}{nats:7.3f}")
     for report in corpus.skipped:
@@ -131,7 +135,9 @@ def _scan(path: Path, drums: bool) -> Corpus:
     from cadenza.corpus import scan
 
     meter = _Meter()
-    corpus = scan(path, allow_drums_only=drums, on_file=lambda done, n: meter.show(f"reading {done}/{n} files"))
+    corpus = scan(
+        path, allow_drums_only=drums, on_file=lambda done, n: meter.show(f"reading {done}/{n} files")
+    )
     meter.clear()
     return corpus
 
@@ -261,7 +267,9 @@ def _print_totals(corpus: Corpus) -> None:
     from cadenza.corpus import pitch_range_names
 
     totals = corpus.totals()
-    print(f"\n{totals['pieces']} of {totals['files']} files usable: {totals['notes']:,} notes, {totals['hours']} hours")
+    print(
+        f"\n{totals['pieces']} of {totals['files']} files usable: {totals['notes']:,} notes, {totals['hours']} hours"
+    )
     for name in ("skipped", "styles", "instruments", "keys", "metres", "timing"):
         if totals[name]:
             print(f"  {name}: " + ", ".join(f"{key or '-'} {count}" for key, count in totals[name].items()))
@@ -297,7 +305,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_verb(verbs: Any, verb: Callable[[argparse.Namespace], None], example: str) -> argparse.ArgumentParser:
+def _add_verb(
+    verbs: Any, verb: Callable[[argparse.Namespace], None], example: str
+) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = verbs.add_parser(
         verb.__name__, help=verb.__doc__, description=verb.__doc__, epilog=f"example: {example}"
     )
@@ -314,7 +324,9 @@ def _add_inspect(verbs: Any) -> None:
 
 def _add_train(verbs: Any) -> None:
     parser = _add_verb(verbs, train, "cadenza train my_midi_files --out my-model --minutes 10")
-    parser.add_argument("--out", metavar="MODEL", type=Path, required=True, help="folder to write the model to")
+    parser.add_argument(
+        "--out", metavar="MODEL", type=Path, required=True, help="folder to write the model to"
+    )
     _add_training_options(parser)
     parser.add_argument("--seed", type=_natural, default=0, help="random seed (default 0)")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
@@ -322,15 +334,21 @@ def _add_train(verbs: Any) -> None:
 
 def _add_compose(verbs: Any) -> None:
     parser = _add_verb(verbs, compose, "cadenza compose my-model --out out --num 4 --bars 16 --seed 1")
-    parser.add_argument("model", metavar="MODEL", nargs="?", type=Path, help="model folder (default: the bundled one)")
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for 001.mid, 001.json, 001.svg ...")
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="?", type=Path, help="model folder (default: the bundled one)"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, required=True, help="folder for 001.mid, 001.json, 001.svg ..."
+    )
     _add_composing_options(parser)
     parser.add_argument("--seed", type=_natural, help="same seed, same music (default: a new one)")
 
 
 def _add_run(verbs: Any) -> None:
     parser = _add_verb(verbs, run, "cadenza run my_midi_files --minutes 3")
-    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("out"), help="folder for everything (default out)")
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, default=Path("out"), help="folder for everything (default out)"
+    )
     _add_training_options(parser)
     _add_composing_options(parser)
     parser.add_argument("--seed", type=_natural, default=0, help="random seed (default 0)")
@@ -348,7 +366,9 @@ def _add_evaluate(verbs: Any) -> None:
 def _add_training_options(parser: argparse.ArgumentParser) -> None:
     presets = "; ".join(f"{name}: {preset.description}" for name, preset in PRESETS.items())
     parser.add_argument("folder", metavar="FOLDER", nargs="?", help=f"MIDI files (default {DEFAULT_FOLDER}/)")
-    parser.add_argument("--bundled", action="store_true", help="learn from the corpus that ships with cadenza")
+    parser.add_argument(
+        "--bundled", action="store_true", help="learn from the corpus that ships with cadenza"
+    )
     parser.add_argument("--model", dest="model_kind", choices=("lstm", "gru"), help="kind of network")
     parser.add_argument("--preset", choices=tuple(PRESETS), default="small", help=presets)
     length = parser.add_mutually_exclusive_group()
@@ -368,7 +388,9 @@ def _add_composing_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-k", type=_natural, help="keep this many of the likeliest values")
     parser.add_argument("--min-p", type=float, help="drop values below this share of the likeliest")
     parser.add_argument("--prompt", metavar="FILE", type=Path, help="MIDI file to continue")
-    parser.add_argument("--prompt-bars", metavar="N", type=_natural, help="use its first N bars (default: all)")
+    parser.add_argument(
+        "--prompt-bars", metavar="N", type=_natural, help="use its first N bars (default: all)"
+    )
 
 
 def _add_drums(parser: argparse.ArgumentParser) -> None:
@@ -387,5 +409,3 @@ def _positive(text: str) -> float:
     if not 0 < value < 1e6:
         raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
     return value
-
-

@@ -94,7 +94,11 @@ class Composer:
         return cls(ModelFolder.open(path if path is not None else bundled_model()), precision)
 
     def compose(
-        self, *, prompt: Score | str | Path | None = None, options: ComposeOptions | None = None, **changes: Any
+        self,
+        *,
+        prompt: Score | str | Path | None = None,
+        options: ComposeOptions | None = None,
+        **changes: Any,
     ) -> Composition:
         """Compose one piece; keyword arguments are those of ComposeOptions.
 
@@ -132,7 +136,9 @@ class Composer:
 
     def _opening(self, prompt: Score | str | Path, bars: int | None) -> Score:
         if not isinstance(self.representation, NoteEvents):
-            raise InputError("this model knows no bars and cannot continue a prompt; use a model of another preset.")
+            raise InputError(
+                "this model knows no bars and cannot continue a prompt; use a model of another preset."
+            )
         score = prompt if isinstance(prompt, Score) else read_midi(prompt)
         if not len(score):
             raise InputError("the prompt has no notes; choose another file.")
@@ -144,15 +150,21 @@ class Composer:
     ) -> tuple[Grammar, tuple[IntArray, IntArray] | None]:
         if isinstance(self.representation, NotesAndChords):
             return TokenGrammar(self.representation, batch, bars), None
-        assert isinstance(self.representation, NoteEvents) and self.folder.repertoire is not None
+        assert isinstance(self.representation, NoteEvents)
+        assert self.folder.repertoire is not None
         if opening is None:
             return NoteGrammar(self.representation, self.folder.repertoire, batch, bars), None
-        piece = self.representation.encode(opening)
-        grammar = NoteGrammar.after(self.representation, self.folder.repertoire, batch, bars, piece)
+        piece = self.representation.encode_piece(opening)
+        grammar = NoteGrammar.after(self.representation, self.folder.repertoire, batch, bars, piece.events)
         return grammar, (piece.events[:-1].astype(np.int64), piece.context[:-1].astype(np.int64))
 
     def _sidecar(
-        self, score: Score, options: ComposeOptions, sampling: SamplingOptions, details: dict[str, Any], prompt: Any
+        self,
+        score: Score,
+        options: ComposeOptions,
+        sampling: SamplingOptions,
+        details: dict[str, Any],
+        prompt: Any,
     ) -> dict[str, Any]:
         return {
             **details,
@@ -175,7 +187,10 @@ def first_bars(score: Score, bars: int) -> Score:
     notes = score.notes[score.notes["onset"] < end].astype(NOTE)
     notes["duration"] = np.minimum(notes["duration"], end - notes["onset"])
     return replace(
-        score, notes=notes, tempi=score.tempi[score.tempi["tick"] < end], metres=score.metres[score.metres["tick"] < end]
+        score,
+        notes=notes,
+        tempi=score.tempi[score.tempi["tick"] < end],
+        metres=score.metres[score.metres["tick"] < end],
     )
 
 

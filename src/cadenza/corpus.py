@@ -94,7 +94,10 @@ class Corpus:
         if len(self.pieces) >= at_least:
             return
         found = f"{len(self.pieces)} usable piece{'s' if len(self.pieces) != 1 else ''}"
-        lines = [f"  {r.path}: {r.verdict} ({r.reason})" if r.reason else f"  {r.path}: {r.verdict}" for r in self.skipped]
+        lines = [
+            f"  {r.path}: {r.verdict} ({r.reason})" if r.reason else f"  {r.path}: {r.verdict}"
+            for r in self.skipped
+        ]
         detail = "\n".join(["", *lines]) if lines else ""
         raise InputError(
             f"{self.root}: {found} of {len(self.files)} files, at least {at_least} needed; add MIDI files.{detail}"
@@ -227,7 +230,12 @@ def _drums_off_channel(score: Score) -> bool:
     """Whether a pitched instrument plays only the three lowest kit keys and cymbals, as a drum kit does."""
     for instrument in score.instruments:
         keys = np.unique(score.notes["pitch"][score.notes["instrument"] == instrument])
-        if instrument < DRUM_KIT and len(keys) >= 3 and np.isin(keys, _KIT_KEYS).all() and {36, 38} <= set(keys.tolist()):
+        if (
+            instrument < DRUM_KIT
+            and len(keys) >= 3
+            and np.isin(keys, _KIT_KEYS).all()
+            and {36, 38} <= set(keys.tolist())
+        ):
             return True
     return False
 

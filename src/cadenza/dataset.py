@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cadenza.events import EncodedPiece
 from cadenza.schema import NOT_APPLICABLE, Schema
 from cadenza.score import DRUM_KIT, TEMPO, Score, transpose
+from cadenza.vocabulary import EventArray
 
 
 class Representation(Protocol):
@@ -26,8 +27,11 @@ class Representation(Protocol):
     def schema(self) -> Schema:
         """Shape of an event."""
 
-    def encode(self, score: Score, *, bars_left_known: bool = False) -> EncodedPiece:
-        """Events and context of a score."""
+    def encode(self, score: Score) -> EventArray:
+        """Events (N, fields) of a score."""
+
+    def encode_piece(self, score: Score, *, bars_left_known: bool = False) -> EncodedPiece:
+        """Events of a score and their context."""
 
     def decode(self, events: NDArray[Any]) -> Score:
         """Score of events (N, fields)."""
@@ -56,7 +60,8 @@ class Batch:
 def with_start(piece: EncodedPiece) -> EncodedPiece:
     """The piece with an empty event in front, from which its first event is predicted."""
     return EncodedPiece(
-        np.insert(piece.events, 0, NOT_APPLICABLE, axis=0), np.insert(piece.context, 0, NOT_APPLICABLE, axis=0)
+        np.insert(piece.events, 0, NOT_APPLICABLE, axis=0),
+        np.insert(piece.context, 0, NOT_APPLICABLE, axis=0),
     )
 
 
@@ -143,10 +148,10 @@ class WindowStream:
         score = self.scores[int(order[index])]
         rng = np.random.default_rng([self.seed, 1, draw])
         if self.augmentation is None:
-            return with_start(self.representation.encode(score))
+            return with_start(self.representation.encode_piece(score))
         known = bool(rng.random() < self.augmentation.bars_left_share)
         changed = augment(score, self.augmentation, rng)
-        return with_start(self.representation.encode(changed, bars_left_known=known))
+        return with_start(self.representation.encode_piece(changed, bars_left_known=known))
 
     def state(self) -> dict[str, Any]:
         """For JSON: enough for `restore` to go on with the very next batch."""

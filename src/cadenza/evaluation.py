@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadenza.dataset import Batch, Representation, padded_batches
-from cadenza.events import END_KIND, KIND, METRE_KIND, REST_KIND, TEMPO_KIND, EncodedPiece, NoteEvents
+from cadenza.events import EncodedPiece, NoteEvents
 from cadenza.runtime import FloatArray, GraphModel
 from cadenza.schema import NOT_APPLICABLE
+from cadenza.vocabulary import END_KIND, KIND, METRE_KIND, REST_KIND, TEMPO_KIND
 
 _OTHER_EVENTS = {METRE_KIND: "metre", TEMPO_KIND: "tempo", REST_KIND: "rest", END_KIND: "end"}
 
@@ -80,8 +81,7 @@ def _nats(model: GraphModel, hidden: FloatArray, batch: Batch) -> NDArray[np.flo
     flat, context = targets.reshape(-1, shape[-1]), contexts.reshape(-1, contexts.shape[-1])
     nats = np.zeros(flat.shape)
     for k in range(shape[-1]):
-        value = np.ascontiguousarray(flat[:, k - 1]) if k else None
-        x, logits = model.field_logits(k, x, value, context)
+        x, logits = model.field_logits(k, x, flat, context)
         highest = logits.max(axis=1)
         log_total = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
         rows = np.flatnonzero(flat[:, k] != NOT_APPLICABLE)

@@ -10,8 +10,7 @@ Six fields, predicted in this order (those that do not apply to an event are NOT
     shift     eighths of a step away from the grid; only where the corpus holds performances
 
 Events at one step come in the order of their kinds, a chord from its highest note down, so that every
-score has exactly one encoding. A piece begins with its metre and tempo and ends on a bar line. The
-context is position in the bar, metre, number of the bar within a phrase of eight, and bars left.
+score has exactly one encoding. A piece begins with its metre and tempo and ends on a bar line.
 """
 
 from __future__ import annotations
@@ -23,48 +22,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cadenza.context import Bars, context_fields, context_of
 from cadenza.errors import ModelError
 from cadenza.schema import NOT_APPLICABLE, Field, Schema
-from cadenza.score import (
-    DEFAULT_QPM,
-    DRUM_KIT,
-    DRUM_KITS,
-    METRE,
-    NOTE,
-    TEMPO,
-    IntArray,
-    NoteArray,
-    Score,
-    bar_ticks,
-    sort_notes,
+from cadenza.score import DEFAULT_QPM, DRUM_KIT, METRE, NOTE, TEMPO, IntArray, NoteArray, Score, sort_notes
+from cadenza.vocabulary import (
+    DURATION,
+    END_KIND,
+    FIRST_INSTRUMENT,
+    FIRST_KIT,
+    FIRST_METRE_VALUE,
+    FIRST_TEMPO_VALUE,
+    KIND,
+    METRE_KIND,
+    N_KINDS,
+    N_PITCH_VALUES,
+    N_TEMPI,
+    ONSET,
+    PITCH,
+    REST_KIND,
+    SHIFT,
+    SHIFTS,
+    TEMPO_KIND,
+    TEMPO_STEPS_PER_OCTAVE,
+    VELOCITY,
+    EventArray,
+    instrument_of_kind,
+    kind_of_instrument,
+    known_instrument,
+    metre_of,
+    metre_value,
+    tempo_of,
 )
-
-ONSET, KIND, PITCH, DURATION, VELOCITY, SHIFT = range(6)
-POSITION, METRE_CONTEXT, PHRASE, BARS_LEFT = range(4)
-
-# Kinds, in the order in which they come at one step.
-METRE_KIND, TEMPO_KIND, FIRST_INSTRUMENT = 0, 1, 2
-FIRST_KIT = FIRST_INSTRUMENT + DRUM_KIT
-KITS = tuple(DRUM_KITS)
-REST_KIND = FIRST_KIT + len(KITS)
-END_KIND = REST_KIND + 1
-N_KINDS = END_KIND + 1
-
-MAX_NUMERATOR = 24
-DENOMINATORS = (1, 2, 4, 8, 16, 32)
-N_METRES = 1 + MAX_NUMERATOR * len(DENOMINATORS)  # the first one is "no metre"
-TEMPO_STEPS_PER_OCTAVE = 16  # a step is 4.4 %
-N_TEMPI = 4 * TEMPO_STEPS_PER_OCTAVE + 1  # 30 .. 480 quarters a minute
-FIRST_METRE_VALUE = 128
-FIRST_TEMPO_VALUE = FIRST_METRE_VALUE + N_METRES
-N_PITCH_VALUES = FIRST_TEMPO_VALUE + N_TEMPI
-
-SHIFTS = 8  # per step
-PHRASE_BARS = 8
-MAX_BARS_LEFT = 16
-UNKNOWN_BARS_LEFT = MAX_BARS_LEFT + 1
-
-EventArray = NDArray[np.int16]
 
 
 @dataclass(frozen=True)
@@ -115,18 +104,8 @@ class NoteEvents:
         ]
         if self.microtiming:
             fields.append(Field("shift", SHIFTS))
-        context = (
-            Field("position", self.max_position + 1),
-            Field("metre", N_METRES),
-            Field("phrase", PHRASE_BARS),
-            Field("bars_left", UNKNOWN_BARS_LEFT + 1),
-        )
-        return Schema(tuple(fields), context)
-
-    @property
-    def max_position(self) -> int:
-        """Last position in a bar that is told apart, in steps."""
-        return 16 * self.steps_per_quarter - 1
+        sizes = (self.steps_per_quarter, self.max_onset, len(self.durations), self.velocity_levels)
+        return Schema(tuple(fields), context_fields(*sizes))
 
     @property
     def ticks_per_quarter(self) -> int:
@@ -147,7 +126,7 @@ class NoteEvents:
         notes["onset"], notes["duration"] = step, duration
         notes["pitch"] = score.notes["pitch"]
         notes["velocity"] = self._velocity_of(score.notes["velocity"] * self.velocity_levels // 128)
-        notes["instrument"] = _known_instrument(score.notes["instrument"])
+        notes["instrument"] = known_instrument(score.notes["instrument"])
         notes, shift = self._one_stroke_at_a_time(notes, shift)
         end = int((notes["onset"] + notes["duration"]).max(initial=1))
         ratio = self.steps_per_quarter / score.ticks_per_quarter
@@ -189,42 +168,45 @@ class NoteEvents:
         return max(1, self.steps_per_quarter // 4)
 
     def _velocity_of(self, level: Any) -> IntArray:
-        return np.maximum(1, (np.asarray(level, dtype=np.int64) * 2 + 1) * 64 // self.velocity_levels)
+        """The middle of the velocities of each level (N,)."""
+        level = np.asarray(level, dtype=np.int64)
+        lowest = -(-level * 128 // self.velocity_levels)
+        highest = -(-(level + 1) * 128 // self.velocity_levels) - 1
+        return np.maximum(1, (lowest + highest + 1) // 2)
 
-    def _in_ticks(
-        self, notes: NoteArray, shift: IntArray, tempi: _StepValues, metres: _StepValues
-    ) -> Score:
+    def _in_ticks(self, notes: NoteArray, shift: IntArray, tempi: _StepValues, metres: _StepValues) -> Score:
         scale = self.ticks_per_quarter // self.steps_per_quarter
         notes["onset"] = notes["onset"] * scale + shift
         notes["duration"] *= scale
         tempo_array = np.empty(len(tempi.step), dtype=TEMPO)
-        tempo_array["tick"], tempo_array["qpm"] = tempi.step * scale, _tempo_of(tempi.value)
+        tempo_array["tick"], tempo_array["qpm"] = tempi.step * scale, tempo_of(tempi.value)
         metre_array = np.empty(len(metres.step), dtype=METRE)
         metre_array["tick"] = metres.step * scale
-        metre_array["numerator"], metre_array["denominator"] = _metre_of(metres.value)
+        metre_array["numerator"], metre_array["denominator"] = metre_of(metres.value)
         return Score(self.ticks_per_quarter, sort_notes(notes), tempo_array, metre_array)
 
     # -- encode and decode ------------------------------------------------------------------------
 
-    def encode(self, score: Score, *, bars_left_known: bool = False) -> EncodedPiece:
-        """Events and context of the quantised score; the law is decode(encode(s)) == quantise(s)."""
+    def encode(self, score: Score) -> EventArray:
+        """Events (N, fields) of the quantised score; the law is decode(encode(s)) == quantise(s)."""
         score = self.quantise(score)
         scale = self.ticks_per_quarter // self.steps_per_quarter
         tempi = _tempo_levels(score.tempi, 1 / scale, None)
         metres = _metre_values(score.metres, 1 / scale, None)
-        bars = _Bars(metres, self.steps_per_quarter)
         step, rows = self._rows(score, tempi, metres, scale)
-        end = bars.line_at_or_after(int((step + _duration_or_zero(rows, self.durations)).max()))
-        rows[-1, KIND], step[-1] = END_KIND, end
+        end = int((step + _duration_or_zero(rows, self.durations)).max())
+        bars = Bars(metres.step, metres.value, self.steps_per_quarter)
+        rows[-1, KIND], step[-1] = END_KIND, bars.line_at_or_after(end)
         order = np.lexsort((-rows[:, PITCH], rows[:, KIND], step))
         rows, step = self._with_rests(rows[order], step[order])
         rows[:, ONSET] = np.diff(step, prepend=0)
-        context = bars.context(step, rows[:, KIND] == METRE_KIND, self.max_position)
-        if bars_left_known:
-            total = bars.number_at(np.array([end]))[0]
-            left = np.clip(total - bars.number_at(step), 0, MAX_BARS_LEFT)
-            context[:, BARS_LEFT] = left
-        return EncodedPiece(rows, context)
+        return rows
+
+    def encode_piece(self, score: Score, *, bars_left_known: bool = False) -> EncodedPiece:
+        """Events and their context, which may tell how many bars are left."""
+        events = self.encode(score)
+        context = context_of(events, self.steps_per_quarter, self.max_onset, bars_left_known=bars_left_known)
+        return EncodedPiece(events, context)
 
     def _rows(
         self, score: Score, tempi: _StepValues, metres: _StepValues, scale: int
@@ -321,93 +303,14 @@ def _tempo_levels(tempi: NoteArray, ratio: float, end: int | None) -> _StepValue
     return _from_start(_nearest(tempi["tick"] * ratio), level, N_TEMPI // 2, end)
 
 
-def _tempo_of(level: IntArray) -> NDArray[np.float64]:
-    return np.asarray(DEFAULT_QPM * 2.0 ** ((level - N_TEMPI // 2) / TEMPO_STEPS_PER_OCTAVE))
-
-
-def metre_value(numerator: Any, denominator: Any) -> IntArray:
-    """Number of a metre; one with a numerator over 24 or an unusual denominator counts as none."""
-    numerator, denominator = np.asarray(numerator, dtype=np.int64), np.asarray(denominator, dtype=np.int64)
-    power = np.searchsorted(DENOMINATORS, denominator)
-    known = np.isin(denominator, DENOMINATORS) & (numerator >= 1) & (numerator <= MAX_NUMERATOR)
-    return np.where(known, 1 + (numerator - 1) * len(DENOMINATORS) + power, 0)
-
-
-def _metre_of(value: IntArray) -> tuple[IntArray, IntArray]:
-    numerator = np.where(value > 0, (value - 1) // len(DENOMINATORS) + 1, 0)
-    denominator = np.where(value > 0, np.array(DENOMINATORS)[(value - 1) % len(DENOMINATORS)], 4)
-    return numerator, denominator
-
-
 def _metre_values(metres: NoteArray, ratio: float, end: int | None) -> _StepValues:
     value = metre_value(metres["numerator"], metres["denominator"])
     return _from_start(_nearest(metres["tick"] * ratio), value, int(metre_value(4, 4)), end)
 
 
-def bar_steps(value: int, steps_per_quarter: int) -> int:
-    """Length in steps of a bar in the metre with this number."""
-    numerator, denominator = _metre_of(np.array([value]))
-    return bar_ticks(int(numerator[0]), int(denominator[0]), steps_per_quarter)
-
-
-class _Bars:
-    """Where the bars of a piece are, in steps."""
-
-    def __init__(self, metres: _StepValues, steps_per_quarter: int) -> None:
-        self.start, self.value = metres.step, metres.value
-        self.length = np.array([bar_steps(int(v), steps_per_quarter) for v in metres.value])
-        spans = -(-np.diff(self.start) // self.length[:-1])
-        self.bars_before = np.concatenate([[0], np.cumsum(spans)])
-
-    def number_at(self, step: IntArray) -> IntArray:
-        """Number of the bar, from 0, to which each step (N,) belongs."""
-        metre = np.searchsorted(self.start, step, side="right") - 1
-        return np.asarray(self.bars_before[metre] + (step - self.start[metre]) // self.length[metre])
-
-    def line_at_or_after(self, step: int) -> int:
-        """First bar line at or after a step behind the last change of metre."""
-        return int(self.start[-1] - -(step - self.start[-1]) // self.length[-1] * self.length[-1])
-
-    def context(self, step: IntArray, is_metre: NDArray[np.bool_], max_position: int) -> EventArray:
-        """Context (N, 4) of events: a metre event still stands in the bar of the metre before it."""
-        metre = np.searchsorted(self.start, step, side="right") - 1 - is_metre
-        known = metre >= 0
-        inside = step - self.start[metre]
-        metric = known & (self.value[metre] > 0)
-        context = np.zeros((len(step), 4), dtype=np.int16)
-        context[:, POSITION] = np.where(metric, np.minimum(inside % self.length[metre], max_position), 0)
-        context[:, METRE_CONTEXT] = np.where(known, self.value[metre], 0)
-        bar = self.bars_before[metre] + inside // self.length[metre]
-        context[:, PHRASE] = np.where(metric, bar % PHRASE_BARS, 0)
-        context[:, BARS_LEFT] = UNKNOWN_BARS_LEFT
-        return context
-
-
 def _nearest(x: Any) -> IntArray:
     """Nearest integers; halves go up, so that a shift of the piece by whole steps shifts all alike."""
     return np.floor(np.asarray(x, dtype=np.float64) + 0.5 + 1e-9).astype(np.int64)
-
-
-def _known_instrument(instrument: Any) -> IntArray:
-    """Instruments (N,) with unknown drum kits replaced by the nearest kit below (General MIDI 2)."""
-    instrument = np.asarray(instrument, dtype=np.int64)
-    kits = np.array(KITS)
-    kit = kits[np.searchsorted(kits, np.maximum(instrument - DRUM_KIT, 0), side="right") - 1]
-    return np.where(instrument < DRUM_KIT, instrument, DRUM_KIT + kit)
-
-
-def kind_of_instrument(instrument: Any) -> IntArray:
-    """Event kinds of instruments (N,)."""
-    instrument = _known_instrument(instrument)
-    kit = np.searchsorted(KITS, np.maximum(instrument - DRUM_KIT, 0))
-    return np.where(instrument < DRUM_KIT, FIRST_INSTRUMENT + instrument, FIRST_KIT + kit)
-
-
-def instrument_of_kind(kind: Any) -> IntArray:
-    """Instruments of note kinds (N,)."""
-    kind = np.asarray(kind, dtype=np.int64)
-    kit = np.array(KITS)[np.clip(kind - FIRST_KIT, 0, len(KITS) - 1)]
-    return np.where(kind < FIRST_KIT, kind - FIRST_INSTRUMENT, DRUM_KIT + kit)
 
 
 def _duration_or_zero(rows: EventArray, durations: IntArray) -> IntArray:

@@ -28,5 +28,7 @@ def write_score(score: Score, path: str | Path) -> None:
     path = Path(path)
     writer = WRITERS.get(path.suffix.lower())
     if writer is None:
-        raise InputError(f"{path}: cannot write {path.suffix or 'a file without suffix'}; use {', '.join(WRITERS)}.")
+        raise InputError(
+            f"{path}: cannot write {path.suffix or 'a file without suffix'}; use {', '.join(WRITERS)}."
+        )
     writer(score, path)

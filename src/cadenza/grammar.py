@@ -15,29 +15,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cadenza.context import N_CONTEXT, ContextTracker
 from cadenza.errors import InputError
-from cadenza.events import (
+from cadenza.events import NoteEvents
+from cadenza.schema import NOT_APPLICABLE
+from cadenza.score import IntArray
+from cadenza.vocabulary import (
     DURATION,
     END_KIND,
     FIRST_INSTRUMENT,
     FIRST_KIT,
-    FIRST_METRE_VALUE,
     KIND,
-    MAX_BARS_LEFT,
     METRE_KIND,
     N_KINDS,
     N_PITCH_VALUES,
     ONSET,
-    PHRASE_BARS,
     PITCH,
     REST_KIND,
     TEMPO_KIND,
     VELOCITY,
-    EncodedPiece,
-    NoteEvents,
-    bar_steps,
+    EventArray,
 )
-from cadenza.score import IntArray
 
 BoolArray = NDArray[np.bool_]
 
@@ -68,13 +66,13 @@ class Repertoire:
         )
 
     @classmethod
-    def of(cls, pieces: Sequence[EncodedPiece]) -> Repertoire:
+    def of(cls, pieces: Sequence[EventArray]) -> Repertoire:
         """What these pieces use."""
-        events = np.concatenate([piece.events for piece in pieces])
+        events = np.concatenate(pieces)
         kind, pitch = events[:, KIND], events[:, PITCH]
         playing = [int(k) for k in np.unique(kind) if FIRST_INSTRUMENT <= k < REST_KIND]
         ranges = {k: (int(pitch[kind == k].min()), int(pitch[kind == k].max())) for k in playing}
-        runs = [_longest_run(piece.events) for piece in pieces]
+        runs = [_longest_run(piece) for piece in pieces]
         return cls(
             kinds=tuple(playing),
             metres=tuple(int(v) for v in np.unique(pitch[kind == METRE_KIND])),
@@ -99,23 +97,17 @@ class NoteGrammar:
     """State of `batch` candidates, each of which ends after `bars` bars.
 
     Use: for each field in turn `applies` and `allowed`, with the fields chosen so far in `event`
-    (batch, fields); after the onset also `context`; then `advance` with the whole event.
+    (batch, fields), and `fill_context`; then `advance` with the whole event.
     """
 
     def __init__(self, representation: NoteEvents, repertoire: Repertoire, batch: int, bars: int) -> None:
         if bars < 1:
             raise InputError("the number of bars must be at least 1.")
-        self.representation, self.batch, self.bars = representation, batch, bars
+        self.representation, self.batch = representation, batch
         self.repertoire = repertoire
-        self.spq = representation.steps_per_quarter
         self.rows = np.arange(batch)
         self.n_events = 0
-        self.now, self.bar_start, self.bar_number = (np.zeros(batch, np.int64) for _ in range(3))
-        self.bar_length = np.full(batch, 4 * self.spq)
-        self.metre = np.zeros(batch, np.int64)
-        self.known_metre = np.zeros(batch, bool)
-        self.last_kind = np.full(batch, -1)
-        self.last_pitch = np.zeros(batch, np.int64)
+        self.at = ContextTracker(representation.steps_per_quarter, representation.max_onset, batch, bars)
         self.last_end = np.zeros(batch, np.int64)
         self.not_before = np.zeros(batch, np.int64)
         self.done = np.zeros(batch, bool)
@@ -135,26 +127,23 @@ class NoteGrammar:
         self.lowest_pitch = self.pitch_ok.argmax(axis=1)
         self.highest_kind = int(np.flatnonzero(self.kind_ok).max())
         self.onsets = np.arange(self.representation.max_onset + 1)
-        self.metre_steps = {
-            value: bar_steps(value - FIRST_METRE_VALUE, self.spq) for value in used.metres
-        }
 
     @classmethod
     def after(
-        cls, representation: NoteEvents, repertoire: Repertoire, batch: int, bars: int, prompt: EncodedPiece
+        cls, representation: NoteEvents, repertoire: Repertoire, batch: int, bars: int, prompt: EventArray
     ) -> NoteGrammar:
         """State after a whole encoded piece, whose end is undone: `bars` more bars follow its last one."""
         grammar = cls(representation, repertoire, batch, bars)
         grammar._admit(prompt)
-        for event in prompt.events[:-1].astype(np.int64):
+        for event in prompt[:-1].astype(np.int64):
             grammar.advance(np.repeat(event[None], batch, axis=0))
-        end = grammar.now + int(prompt.events[-1, ONSET])
-        in_metre = -(-(end - grammar.bar_start) // grammar.bar_length)
-        grammar.bars = int(grammar.bar_number[0] + in_metre[0]) + bars
-        grammar.not_before = end
+        at = grammar.at
+        grammar.not_before = at.now + int(prompt[-1, ONSET])
+        in_metre = -(-(grammar.not_before - at.bar_start) // at.bar_length)
+        at.bars = int(at.bar_number[0] + in_metre[0]) + bars
         return grammar
 
-    def _admit(self, piece: EncodedPiece) -> None:
+    def _admit(self, piece: EventArray) -> None:
         """Allow what a prompt uses, too."""
         prompt = Repertoire.of([piece])
         used = self.repertoire
@@ -171,26 +160,13 @@ class NoteGrammar:
         )
         self._tables()
 
-    @property
-    def horizon(self) -> IntArray:
-        """Step (batch,) of the last bar line, if the metre stays."""
-        return self.bar_start + (self.bars - self.bar_number) * self.bar_length
+    def no_context(self) -> IntArray:
+        """Context (batch, context fields) of which nothing is known yet."""
+        return np.full((self.batch, N_CONTEXT), NOT_APPLICABLE, np.int64)
 
-    def context(self, event: IntArray) -> IntArray:
-        """Context (batch, 4) of the next event, once its onset is known."""
-        since = self.now + event[:, ONSET] - self.bar_start
-        bar = self.bar_number + since // self.bar_length
-        metric = self.known_metre & (self.metre > 0)
-        position = np.minimum(since % self.bar_length, self.representation.max_position)
-        return np.stack(
-            [
-                np.where(metric, position, 0),
-                np.where(self.known_metre, self.metre, 0),
-                np.where(metric, bar % PHRASE_BARS, 0),
-                np.clip(self.bars - bar, 0, MAX_BARS_LEFT),
-            ],
-            axis=1,
-        )
+    def fill_context(self, field: int, event: IntArray, context: IntArray) -> None:
+        """Set what follows for context (batch, context fields) from this field of the next event."""
+        self.at.fill(field, event, context)
 
     def applies(self, field: int, event: IntArray) -> BoolArray:
         """Whether (batch,) the next event has this field."""
@@ -217,10 +193,10 @@ class NoteGrammar:
     def _allowed_onsets(self) -> BoolArray:
         if self.n_events < 2:  # metre and tempo open the piece
             return np.broadcast_to(self.onsets == 0, (self.batch, len(self.onsets)))
-        step = self.now[:, None] + self.onsets
-        ok: BoolArray = (step <= self.horizon[:, None]) & (step >= self.not_before[:, None])
-        chord_is_full = self.last_pitch <= self.lowest_pitch[self.last_kind]
-        ok[(self.last_kind >= self.highest_kind) & chord_is_full, 0] = False
+        step = self.at.now[:, None] + self.onsets
+        ok: BoolArray = (step <= self.at.horizon[:, None]) & (step >= self.not_before[:, None])
+        chord_is_full = self.at.last_pitch <= self.lowest_pitch[self.at.last_kind]
+        ok[(self.at.last_kind >= self.highest_kind) & chord_is_full, 0] = False
         too_far = ~ok.any(axis=1)  # only a rest leads to where the next event may be
         ok[too_far, -1] = True
         return ok
@@ -230,15 +206,17 @@ class NoteGrammar:
         if self.n_events < 2:
             first = METRE_KIND if self.n_events == 0 else TEMPO_KIND
             return np.broadcast_to(kinds == first, (self.batch, N_KINDS))
-        step = self.now + event[:, ONSET]
+        step = self.at.now + event[:, ONSET]
         ok = np.repeat(self.kind_ok[None], self.batch, axis=0)
         ok[:, METRE_KIND] &= self._metre_may_change(step)
         same_step = event[:, ONSET] == 0
-        ordered = kinds > self.last_kind[:, None]
-        more = (self.last_kind >= FIRST_INSTRUMENT) & (self.last_pitch > self.lowest_pitch[self.last_kind])
-        ordered[self.rows, self.last_kind] |= more
+        ordered = kinds > self.at.last_kind[:, None]
+        more = (self.at.last_kind >= FIRST_INSTRUMENT) & (
+            self.at.last_pitch > self.lowest_pitch[self.at.last_kind]
+        )
+        ordered[self.rows, self.at.last_kind] |= more
         ok &= ordered | ~same_step[:, None]
-        horizon = self.horizon
+        horizon = self.at.horizon
         early = step < self.not_before
         ok[early] = False
         stuck = ~ok.any(axis=1) | early
@@ -248,14 +226,14 @@ class NoteGrammar:
         return ok
 
     def _metre_may_change(self, step: IntArray) -> BoolArray:
-        on_line = (step - self.bar_start) % self.bar_length == 0
-        return on_line & (step < self.horizon) & (self.last_end <= step)
+        on_line = (step - self.at.bar_start) % self.at.bar_length == 0
+        return on_line & (step < self.at.horizon) & (self.last_end <= step)
 
     def _allowed_pitches(self, event: IntArray) -> BoolArray:
         kind = event[:, KIND]
         ok: BoolArray = self.pitch_ok[kind]
-        same_chord = (event[:, ONSET] == 0) & (kind == self.last_kind)
-        ok &= (np.arange(N_PITCH_VALUES) < self.last_pitch[:, None]) | ~same_chord[:, None]
+        same_chord = (event[:, ONSET] == 0) & (kind == self.at.last_kind)
+        ok &= (np.arange(N_PITCH_VALUES) < self.at.last_pitch[:, None]) | ~same_chord[:, None]
         run = self.run_length[self.rows, kind] >= self.repertoire.longest_run
         run &= (kind >= FIRST_INSTRUMENT) & (kind < FIRST_KIT)
         again = self.run_pitch[self.rows, kind]
@@ -265,7 +243,7 @@ class NoteGrammar:
         return ok
 
     def _allowed_durations(self, event: IntArray) -> BoolArray:
-        left = self.horizon - (self.now + event[:, ONSET])
+        left = self.at.horizon - (self.at.now + event[:, ONSET])
         ok: BoolArray = self.representation.durations <= left[:, None]
         ok[~self.applies(DURATION, event)] = True
         return ok
@@ -275,29 +253,11 @@ class NoteGrammar:
         kind, pitch = event[:, KIND], event[:, PITCH]
         alive = ~self.done
         self.n_events += 1
-        self.now = np.where(alive, self.now + event[:, ONSET], self.now)
-        bars = (self.now - self.bar_start) // self.bar_length
-        self.bar_number += bars
-        self.bar_start += bars * self.bar_length
-        self._change_metre(alive & (kind == METRE_KIND), pitch)
-        self.last_kind = np.where(kind == REST_KIND, -1, kind)
-        self.last_pitch = pitch.copy()
+        self.at.advance(event, alive)
         is_note = alive & self.applies(VELOCITY, event)
         steps = np.where(event[:, DURATION] >= 0, self.representation.durations[event[:, DURATION]], 1)
-        self.last_end = np.where(is_note, np.maximum(self.last_end, self.now + steps), self.last_end)
+        self.last_end = np.where(is_note, np.maximum(self.last_end, self.at.now + steps), self.last_end)
         again = self.run_pitch[self.rows, kind] == pitch
         self.run_length[self.rows, kind] = np.where(again, self.run_length[self.rows, kind] + 1, 1)
         self.run_pitch[self.rows, kind] = pitch
         self.done |= kind == END_KIND
-
-    def _change_metre(self, changed: BoolArray, pitch: IntArray) -> None:
-        if not changed.any():
-            return
-        for row in np.flatnonzero(changed):
-            value = int(pitch[row])
-            if self.now[row] > self.bar_start[row]:  # a prompt may change its metre within a bar
-                self.bar_number[row] += 1
-            self.bar_start[row] = self.now[row]
-            self.metre[row] = value - FIRST_METRE_VALUE
-            self.bar_length[row] = self.metre_steps[value]
-        self.known_metre |= changed

@@ -5,7 +5,7 @@ They are written node by node, so that nothing but the arithmetic is in them:
 
     trunk:       events (B, T, F), context (B, T, C), state... -> x (B, T, W), state...
     head_0:      x (N, W) -> logits (N, size)
-    head_k > 0:  x (N, W), value (N,) of field k - 1 [, context (N, C) if k is 1] -> x, logits
+    head_k > 0:  x (N, W), value (N,) of field k - 1 [, context (N, known with it)] -> x, logits
 
 Sources: ONNX operator specification, opset 20 (gates of LSTM in the order i o f c, of GRU z r h).
 """
@@ -44,14 +44,20 @@ class _Builder:
         return output
 
     def linear(self, x: str, weights: Weights, name: str, output: str) -> str:
-        product = self.node("MatMul", [x, self.constant(f"{name}.w", weights[f"{name}.weight"].T)], f"{output}.xw")
+        product = self.node(
+            "MatMul", [x, self.constant(f"{name}.w", weights[f"{name}.weight"].T)], f"{output}.xw"
+        )
         return self.node("Add", [product, self.constant(f"{name}.b", weights[f"{name}.bias"])], output)
 
     def lookup_sum(self, columns: str, tables: list[NDArray[np.float32]], axis: int, name: str) -> str:
         """Sum of one row per column, columns (..., n) being values from -1 on."""
         offsets = np.cumsum([0, *[len(table) for table in tables[:-1]]]) + 1
-        rows = self.node("Add", [columns, self.constant(f"{name}.offsets", offsets.astype(np.int64))], f"{name}.rows")
-        gathered = self.node("Gather", [self.constant(f"{name}.table", np.concatenate(tables)), rows], f"{name}.all")
+        rows = self.node(
+            "Add", [columns, self.constant(f"{name}.offsets", offsets.astype(np.int64))], f"{name}.rows"
+        )
+        gathered = self.node(
+            "Gather", [self.constant(f"{name}.table", np.concatenate(tables)), rows], f"{name}.all"
+        )
         axes = self.constant(f"{name}.axis", np.array([axis], dtype=np.int64))
         return self.node("ReduceSum", [gathered, axes], f"{name}.sum", keepdims=0)
 
@@ -153,14 +159,14 @@ def _head(weights: Weights, config: dict[str, Any], schema: Schema, k: int) -> o
 
 
 def _condition(b: _Builder, weights: Weights, schema: Schema, k: int) -> tuple[str, list[Any]]:
-    """x plus the embedding of the field before, and behind the first field of the context."""
-    n_fields, n_context = len(schema.fields), len(schema.context)
+    """x plus the embeddings of field k - 1 and of the context that it brings."""
+    known, n_fields = schema.context_after(k - 1), len(schema.fields)
     tables, inputs = [weights[f"condition.{k - 1}.weight"]], [_integer("value", ["N"])]
     axes = b.constant("last", np.array([1], dtype=np.int64))
     columns = b.node("Unsqueeze", ["value", axes], "column")
-    if k == 1 and n_context:
-        inputs.append(_integer("context", ["N", n_context]))
-        tables += [weights[f"condition.{n_fields - 1 + c}.weight"] for c in range(n_context)]
+    if known:
+        inputs.append(_integer("context", ["N", len(known)]))
+        tables += [weights[f"condition.{n_fields - 1 + c}.weight"] for c in known]
         columns = b.node("Concat", [columns, "context"], "columns", axis=1)
     return b.node("Add", ["x", b.lookup_sum(columns, tables, 1, "condition")], "x_after"), inputs
 

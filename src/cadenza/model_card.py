@@ -72,7 +72,9 @@ def loss_curve_svg(log: Sequence[dict[str, Any]], width: int = 720, height: int 
     for column, colour, name in ((1, "#8a8a8a", "training"), (2, "#0072b2", "held out")):
         path = " ".join(place(p[0], p[column]) for p in points if p[column] is not None)
         lines.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        lines.append(f'<text x="{width - margin}" y="{15 * column + 15}" text-anchor="end" fill="{colour}">{name}</text>')
+        lines.append(
+            f'<text x="{width - margin}" y="{15 * column + 15}" text-anchor="end" fill="{colour}">{name}</text>'
+        )
     labels = [
         f'<text x="{margin - 5}" y="{margin + 4}" text-anchor="end">{high:.2f}</text>',
         f'<text x="{margin - 5}" y="{height - margin + 4}" text-anchor="end">{low:.2f}</text>',
@@ -80,9 +82,7 @@ def loss_curve_svg(log: Sequence[dict[str, Any]], width: int = 720, height: int 
         f'<text x="{width - margin}" y="{height - margin + 20}" text-anchor="end">{right:.1f} minutes</text>',
         f'<text x="{margin}" y="25">nats per note</text>',
     ]
-    axes = (
-        f'<path d="M{margin},{margin}V{height - margin}H{width - margin}" fill="none" stroke="#444"/>'
-    )
+    axes = f'<path d="M{margin},{margin}V{height - margin}H{width - margin}" fill="none" stroke="#444"/>'
     body = "\n".join([axes, *lines, *labels])
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '

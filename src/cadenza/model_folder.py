@@ -1,11 +1,11 @@
 """A model on disk: which files it is made of, and reading them without torch.
 
-    config.json          format version, network, how it was trained and on what
-    representation.json  how music becomes events, and what the corpus uses
-    model.safetensors    the weights
-    graph-fp32/, graph-int8/   the graphs that composing runs (see `graph`)
-    training-log.jsonl, loss.svg, README.md
-    training-state.safetensors   only while training can be resumed
+config.json          format version, network, how it was trained and on what
+representation.json  how music becomes events, and what the corpus uses
+model.safetensors    the weights
+graph-fp32/, graph-int8/   the graphs that composing runs (see `graph`)
+training-log.jsonl, loss.svg, README.md
+training-state.safetensors   only while training can be resumed
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def representation_from(data: dict[str, Any]) -> Representation:
         raise ModelError(f"unknown representation {kind!r}; update cadenza.")
     if kind == "notes-and-chords":
         options["vocabulary"] = tuple(options["vocabulary"])
-    return kinds[kind](**options)  # type: ignore[no-any-return]
+    return kinds[kind](**options)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,9 @@ class ModelFolder:
         """Read the JSON of a model folder and check that this version understands it."""
         path = Path(path)
         if not path.is_dir():
-            raise ModelError(f"{path}: no such model folder; train one with: cadenza train FOLDER --out {path}")
+            raise ModelError(
+                f"{path}: no such model folder; train one with: cadenza train FOLDER --out {path}"
+            )
         config = _read_json(path / CONFIG)
         version = config.get("format_version")
         if version != FORMAT_VERSION:
@@ -91,7 +93,7 @@ class ModelFolder:
         for choice in choices:
             folder = self.path / f"graph-{choice}"
             if folder.is_dir():
-                return GraphModel(folder, len(self.representation.schema.fields), threads)
+                return GraphModel(folder, self.representation.schema, threads)
         raise ModelError(f"{self.path}: no graph-{choices[0]} folder; train the model again.")
 
     def best_graph(self, threads: int = 1) -> GraphModel:
@@ -112,7 +114,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text())
     except OSError as error:
-        raise ModelError(f"{path}: missing; this is not a model folder, or training has not finished.") from error
+        raise ModelError(
+            f"{path}: missing; this is not a model folder, or training has not finished."
+        ) from error
     except (ValueError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: damaged; restore the file or train again.") from error
     if not isinstance(data, dict):

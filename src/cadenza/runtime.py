@@ -10,6 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from cadenza.errors import ModelError
+from cadenza.schema import Schema
 
 FloatArray = NDArray[np.float32]
 GraphState = dict[str, FloatArray]
@@ -18,16 +19,17 @@ GraphState = dict[str, FloatArray]
 class GraphModel:
     """The graphs in one folder: `trunk.onnx`, `head_0.onnx`, `head_1.onnx` ..."""
 
-    def __init__(self, folder: Path, n_fields: int, threads: int = 1) -> None:
+    def __init__(self, folder: Path, schema: Schema, threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self.trunk = _session(folder / "trunk.onnx", options)
-        self.heads = [_session(folder / f"head_{k}.onnx", options) for k in range(n_fields)]
+        self.heads = [_session(folder / f"head_{k}.onnx", options) for k in range(len(schema.fields))]
+        self.context_after = [schema.context_after(k) for k in range(len(schema.fields))]
         self.state_names = [i.name for i in self.trunk.get_inputs() if i.name.startswith("state_")]
         self.state_shapes = [i.shape for i in self.trunk.get_inputs() if i.name.startswith("state_")]
-        self.takes_context = any(i.name == "context" for i in self.trunk.get_inputs())
+        self.takes_context = bool(schema.context)
 
     def initial_state(self, batch: int) -> GraphState:
         """State before the first event of every candidate."""
@@ -47,14 +49,15 @@ class GraphModel:
         return x, dict(zip(self.state_names, after, strict=True))
 
     def field_logits(
-        self, k: int, x: FloatArray, value: NDArray[np.int64] | None, context: NDArray[np.int64] | None
+        self, k: int, x: FloatArray, event: NDArray[np.int64], context: NDArray[np.int64]
     ) -> tuple[FloatArray, FloatArray]:
-        """x (N, width) conditioned on field k - 1, and the logits (N, size) of field k."""
+        """x (N, width) conditioned on field k - 1 of events (N, fields), and the logits (N, size) of field k."""
         if k == 0:
             return x, self.heads[0].run(None, {"x": x})[0]
-        feeds: dict[str, Any] = {"x": x, "value": value}
-        if k == 1 and self.takes_context:
-            feeds["context"] = context
+        feeds: dict[str, Any] = {"x": x, "value": np.ascontiguousarray(event[:, k - 1])}
+        columns = self.context_after[k - 1]
+        if columns:
+            feeds["context"] = np.ascontiguousarray(context[:, columns])
         x, logits = self.heads[k].run(None, feeds)
         return x, logits
 

@@ -30,7 +30,10 @@ class SamplingOptions:
 
     def __post_init__(self) -> None:
         checks = (
-            (0.0 <= self.temperature <= 10.0, f"temperature must be between 0 and 10, not {self.temperature}."),
+            (
+                0.0 <= self.temperature <= 10.0,
+                f"temperature must be between 0 and 10, not {self.temperature}.",
+            ),
             (0.0 < self.top_p <= 1.0, f"top-p must be above 0 and at most 1, not {self.top_p}."),
             (self.top_k >= 0, f"top-k must be 0 (off) or more, not {self.top_k}."),
             (0.0 <= self.min_p < 1.0, f"min-p must be at least 0 and below 1, not {self.min_p}."),
@@ -46,8 +49,11 @@ class Grammar(Protocol):
     batch: int
     done: NDArray[np.bool_]
 
-    def context(self, event: IntArray) -> IntArray:
-        """Context (batch, context fields) of the next event, its first field being known."""
+    def no_context(self) -> IntArray:
+        """Context (batch, context fields) of which nothing is known yet."""
+
+    def fill_context(self, field: int, event: IntArray, context: IntArray) -> None:
+        """Set the columns of context (batch, context fields) that this field of the next event tells."""
 
     def applies(self, field: int, event: IntArray) -> NDArray[np.bool_]:
         """Whether (batch,) the next event has this field."""
@@ -117,9 +123,8 @@ def generate(
 def _start(
     model: GraphModel, batch: int, n_fields: int, prompt: tuple[IntArray, IntArray] | None, grammar: Grammar
 ) -> tuple[NDArray[np.float32], GraphState]:
-    n_context = grammar.context(np.zeros((batch, n_fields), np.int64)).shape[1]
     events = np.full((1, n_fields), NOT_APPLICABLE, np.int64)
-    context = np.full((1, n_context), NOT_APPLICABLE, np.int64)
+    context = grammar.no_context()[:1]
     if prompt is not None:
         events, context = np.concatenate([events, prompt[0]]), np.concatenate([context, prompt[1]])
     tiled = [np.repeat(columns[None], batch, axis=0) for columns in (events, context)]
@@ -136,19 +141,12 @@ def _next_event(
 ) -> tuple[IntArray, IntArray]:
     """The next event (B, fields), field by field, and its context (B, context fields)."""
     event = np.full(uniform.shape, NOT_APPLICABLE, np.int64)
-    context = grammar.context(np.zeros_like(event))
-    for k in range(event.shape[1]):
+    context = grammar.no_context()
+    for k in range(len(uniform[0])):
+        x, logits = model.field_logits(k, x, event, context)
         applies = grammar.applies(k, event)
-        if k > 1 and not applies.any() and not _needed_later(grammar, k, event):
-            break
-        if k == 1:
-            context = grammar.context(event)
-        x, logits = model.field_logits(k, x, event[:, k - 1] if k else None, context)
         if applies.any():
             value = draw(logits, grammar.allowed(k, event), uniform[:, k], options)
             event[:, k] = np.where(applies, value, NOT_APPLICABLE)
+        grammar.fill_context(k, event, context)
     return event, context
-
-
-def _needed_later(grammar: Grammar, k: int, event: IntArray) -> bool:
-    return any(grammar.applies(later, event).any() for later in range(k + 1, event.shape[1]))

@@ -1,8 +1,8 @@
 """Schema: the shape of an event, all that models and sampling know of music.
 
 An event is a tuple of categorical fields, predicted one after the other. Beside it stands a context:
-categorical facts that follow from the events so far, such as the position in the bar. The context of an
-event is known as soon as its first field is.
+categorical facts that follow from the events so far, such as the position in the bar. Each is known
+as soon as a certain field of its event is.
 """
 
 from __future__ import annotations
@@ -21,8 +21,19 @@ class Field:
 
 
 @dataclass(frozen=True)
+class ContextField(Field):
+    """A fact that is known once field number `after` of its event is."""
+
+    after: int = 0
+
+
+@dataclass(frozen=True)
 class Schema:
     """Fields of an event in the order in which they are predicted, and of its context."""
 
     fields: tuple[Field, ...]
-    context: tuple[Field, ...] = ()
+    context: tuple[ContextField, ...] = ()
+
+    def context_after(self, field: int) -> list[int]:
+        """Numbers of the context fields that are known once this field is."""
+        return [c for c, column in enumerate(self.context) if column.after == field]

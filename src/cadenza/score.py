@@ -124,15 +124,11 @@ def sort_notes(notes: NoteArray) -> NoteArray:
     return notes[order]
 
 
-def make_notes(
-    onset: Any, duration: Any, pitch: Any, velocity: Any = 80, instrument: Any = 0
-) -> NoteArray:
+def make_notes(onset: Any, duration: Any, pitch: Any, velocity: Any = 80, instrument: Any = 0) -> NoteArray:
     """Notes (N,) in canonical order from columns (each (N,) or a scalar)."""
     onset = np.asarray(onset)
     notes = np.empty(len(onset), dtype=NOTE)
-    for name, column in zip(
-        NOTE.names or (), (onset, duration, pitch, velocity, instrument), strict=True
-    ):
+    for name, column in zip(NOTE.names or (), (onset, duration, pitch, velocity, instrument), strict=True):
         notes[name] = column
     return sort_notes(notes)
 
@@ -192,7 +188,9 @@ def estimate_key(score: Score) -> str:
     if not len(pitched):
         return "none"
     weight = np.bincount(
-        pitched["pitch"] % 12, weights=np.minimum(pitched["duration"], 4 * score.ticks_per_quarter), minlength=12
+        pitched["pitch"] % 12,
+        weights=np.minimum(pitched["duration"], 4 * score.ticks_per_quarter),
+        minlength=12,
     )
     profiles = np.array([np.roll(p, k) for p in (_MAJOR, _MINOR) for k in range(12)])
     centred = profiles - profiles.mean(axis=1, keepdims=True)

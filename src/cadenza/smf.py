@@ -17,6 +17,7 @@ MIDI Files 1.0" (RP-001), for chunks, delta times and meta events; RP-029, for R
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -329,27 +330,30 @@ def _sized(content: bytes, last: bytes, sizes: range) -> bytes:
 
     A regular expression cannot count, so each length is an alternative of its own.
     """
-    lengths = ((re.escape(_quantity(size)), size - len(last[:1])) for size in sizes)
-    return b"|".join(b"%b%b{%d}%b" % (length, content, rest, last) for length, rest in lengths)
+    lengths = ((re.escape(_quantity(size)), size - len(last)) for size in sizes)
+    return b"|".join(b"%b%b{%d}%b" % (length, content, rest, re.escape(last)) for length, rest in lengths)
 
 
-_DELTA = rb"[\x80-\xff]{0,3}+[\x00-\x7f]"
-_DATA = rb"[\x00-\x7f]"
-# One alternative never matches where another does, and none can match in two ways or over more than
-# some 300 bytes, so that the time taken is linear even on hostile input.
-_EVENT = re.compile(
-    _DELTA
-    + rb"(?>%(data)b{2}|[\x80-\xbf\xe0-\xef]%(data)b{2}|[\xc0-\xdf]%(data)b"
-    rb"|\xff(?>\x51\x03(?!\0\0\0).{3}|\x58\x04[^\0][\0-\x06].{2}|\x59\x02[\xf9-\xff\0-\x07][\0\x01]"
-    rb"|\x2f\0(?>MTrk.{4}|\Z)"  # the end-of-track, and the head of the next track
-    rb"|[\x00-\x2e\x30-\x50\x52-\x57\x5a-\x7f](?>%(text)b))|\xf0(?>%(sysex)b))"
-    % {
-        b"data": _DATA,
-        b"text": _sized(rb".", b"", range(256)),
-        b"sysex": _sized(_DATA, rb"\xf7", range(1, 128)),
-    },
-    re.DOTALL,
-)
+@functools.cache  # compiled when the first file comes, since it takes some 20 ms
+def _event_pattern() -> re.Pattern[bytes]:
+    """One event with its delta time, as symusic reads it right.
+
+    No alternative matches where another does, none can match in two ways or over more than some 300
+    bytes, and nothing is tried twice: the time taken is linear even on hostile input.
+    """
+    data, text = rb"[\x00-\x7f]", _sized(rb".", b"", range(256))
+    channel = rb"%b{2}|[\x80-\xbf\xe0-\xef]%b{2}|[\xc0-\xdf]%b" % (data, data, data)
+    metas = (
+        rb"\x51\x03(?!\0\0\0).{3}",
+        rb"\x58\x04[^\0][\0-\x06].{2}",
+        rb"\x59\x02[\xf9-\xff\0-\x07][\0\x01]",
+        rb"\x2f\0(?>MTrk.{4}|\Z)",  # the end-of-track, and the head of the next track
+        rb"[\x00-\x2e\x30-\x50\x52-\x57\x5a-\x7f](?>%b)" % text,
+    )
+    sysex = rb"\xf0(?>%b)" % _sized(data, b"\xf7", range(1, 128))
+    delta = rb"[\x80-\xff]{0,3}+" + data
+    event = rb"%b(?>%b|\xff(?>%b)|%b)" % (delta, channel, b"|".join(metas), sysex)
+    return re.compile(event, re.DOTALL)
 
 
 def needs_repair(data: bytes) -> bool:
@@ -361,7 +365,7 @@ def needs_repair(data: bytes) -> bool:
     bodies = _track_bodies(data) if len(data) <= MAX_VETTED else []
     if not bodies:
         return True
-    sizes = np.fromiter(map(len, _EVENT.findall(data, bodies[0])), np.int64)
+    sizes = np.fromiter(map(len, _event_pattern().findall(data, bodies[0])), np.int64)
     if sizes.sum() != len(data) - bodies[0]:
         return True  # something between the events could not be read
     stops = np.cumsum(sizes) + bodies[0]

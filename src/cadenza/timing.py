@@ -127,21 +127,26 @@ def _first_metre(score: Score) -> tuple[int, int]:
 
 def _shifted(score: Score, by: float, bar: int) -> Score:
     """Move everything `by` ticks earlier, or as many whole bars less as keep the first note at 0 or later."""
-    first = int(score.notes["onset"].min(initial=0))
+    first = _first_onset(score)
     by -= bar * np.ceil((by - first) / bar) if by > first else 0
     notes = score.notes.copy()
     notes["onset"] = np.maximum(0, np.round(notes["onset"] - by))
     return replace(score, notes=notes, tempi=_moved(score.tempi, by), metres=_moved(score.metres, by))
 
 
+def _first_onset(score: Score) -> int:
+    return int(score.notes["onset"].min()) if len(score) else 0
+
+
 def _moved(events: NoteArray, by: float) -> NoteArray:
+    """Events moved by as much, except that what holds from the start goes on to do so."""
     moved = events.copy()
-    moved["tick"] = np.maximum(0, np.round(events["tick"] - by))
+    moved["tick"] = np.where(events["tick"] == 0, 0, np.maximum(0, np.round(events["tick"] - by)))
     return moved[np.append(np.diff(moved["tick"]) != 0, True)] if len(moved) else moved
 
 
 def _without_leading_bars(score: Score) -> Score:
-    first = int(score.notes["onset"].min(initial=0))
+    first = _first_onset(score)
     until = int(score.metres["tick"][1]) if len(score.metres) > 1 else np.inf
     bar = bar_ticks(*_first_metre(score), score.ticks_per_quarter)
     return _shifted(score, first // bar * bar, bar) if bar <= first < until else score

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cadenza.events import EncodedPiece
 from cadenza.schema import Field, Schema
 from cadenza.score import DRUM_KIT, IntArray, Score, make_notes, pitch_name
+from cadenza.vocabulary import EventArray
 
 UNKNOWN = 0
 TOKENS_PER_BAR = 8
@@ -62,10 +63,14 @@ class NotesAndChords:
     def _values(self) -> dict[str, int]:
         return {name: value for value, name in enumerate(self.vocabulary, 1)}
 
-    def encode(self, score: Score, *, bars_left_known: bool = False) -> EncodedPiece:
+    def encode(self, score: Score) -> EventArray:
         """Events (N, 1), one for each onset."""
         values = [self._values.get(name, UNKNOWN) for name in notes_and_chords(score)]
-        events = np.array(values, dtype=np.int16).reshape(-1, 1)
+        return np.array(values, dtype=np.int16).reshape(-1, 1)
+
+    def encode_piece(self, score: Score, *, bars_left_known: bool = False) -> EncodedPiece:
+        """Events, and no context."""
+        events = self.encode(score)
         return EncodedPiece(events, np.empty((len(events), 0), dtype=np.int16))
 
     def decode(self, events: NDArray[Any]) -> Score:
@@ -92,9 +97,12 @@ class TokenGrammar:
         self.done = np.zeros(batch, bool)
         self.known = np.arange(len(representation.vocabulary) + 1) != UNKNOWN
 
-    def context(self, event: IntArray) -> IntArray:
-        """There is none: (batch, 0)."""
+    def no_context(self) -> IntArray:
+        """There never is any: (batch, 0)."""
         return np.empty((self.batch, 0), np.int64)
+
+    def fill_context(self, field: int, event: IntArray, context: IntArray) -> None:
+        """Nothing to fill in."""
 
     def applies(self, field: int, event: IntArray) -> NDArray[np.bool_]:
         """Always."""

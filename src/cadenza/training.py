@@ -130,7 +130,9 @@ def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None 
         off_grid = sum(piece.timing != "grid" for piece in corpus.pieces)
         microtiming = off_grid >= PERFORMANCE_SHARE * len(corpus.pieces)
         if off_grid and not microtiming:
-            warnings.append(f"{off_grid} of {len(corpus.pieces)} pieces are unquantised and were put on the grid")
+            warnings.append(
+                f"{off_grid} of {len(corpus.pieces)} pieces are unquantised and were put on the grid"
+            )
         representation = NoteEvents(options.steps_per_quarter, options.velocity_levels, microtiming)
         repertoire = Repertoire.of([representation.encode(piece.score) for piece in train_pieces])
     return Prepared(corpus, train_pieces, held_out, representation, repertoire, warnings)
@@ -207,7 +209,7 @@ class _Run:
         self.last_checkpoint = self.last_evaluation_share = 0.0
 
     def _encoded_held_out(self) -> list[EncodedPiece]:
-        encode = self.prepared.representation.encode
+        encode = self.prepared.representation.encode_piece
         return [encode(piece.score) for piece in self.prepared.held_out]
 
     def _steps_of_epochs(self) -> int:
@@ -257,7 +259,7 @@ class _Run:
             raise TrainingError(f"the loss became {loss.item()} at step {self.step}; try another --seed.")
         self.state = tuple(s.detach() for s in state)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
         self.optimiser.step()
         self.step += 1
@@ -349,7 +351,7 @@ class _Run:
 
     def _identity(self) -> dict[str, Any]:
         """What has to be the same for a run to be continued; its length may change."""
-        return json.loads(  # type: ignore[no-any-return]
+        return json.loads(
             json.dumps(
                 {
                     "model": asdict(self.model_config),
@@ -375,10 +377,14 @@ class _Run:
             "representation": self.prepared.representation.to_dict(),
             "repertoire": self.prepared.repertoire.to_dict() if self.prepared.repertoire else None,
         }
-        write_graphs(self.out, weights, asdict(self.model_config), self.prepared.representation, self.options.graphs)
+        write_graphs(
+            self.out, weights, asdict(self.model_config), self.prepared.representation, self.options.graphs
+        )
         write_atomic(self.out / REPRESENTATION, json.dumps(representation, indent=1) + "\n")
         write_atomic(self.out / CARD, write_card(config))
-        write_atomic(self.out / CONFIG, json.dumps(config, indent=1) + "\n")  # last: it makes the folder a model
+        write_atomic(
+            self.out / CONFIG, json.dumps(config, indent=1) + "\n"
+        )  # last: it makes the folder a model
 
     def _config(self) -> dict[str, Any]:
         likelihood = self._final_likelihood()
@@ -453,7 +459,9 @@ def load_weights(path: Path, model: LanguageModel) -> None:
         with safe_open(path / WEIGHTS, framework="pt") as file:
             model.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
     except (SafetensorError, OSError, RuntimeError) as error:
-        raise ModelError(f"{path / WEIGHTS}: damaged or of another model; restore it or train again.") from error
+        raise ModelError(
+            f"{path / WEIGHTS}: damaged or of another model; restore it or train again."
+        ) from error
 
 
 def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -477,7 +485,8 @@ def _copy_of(model: LanguageModel) -> dict[str, Tensor]:
 
 def _parameter_groups(model: LanguageModel) -> list[dict[str, Any]]:
     """Weight decay for matrices that are multiplied, none for biases, norms and embeddings."""
-    decayed, plain = [], []
+    decayed: list[Tensor] = []
+    plain: list[Tensor] = []
     for name, parameter in model.named_parameters():
         is_table = name.startswith(("embed_event", "condition"))
         (decayed if parameter.ndim == 2 and not is_table else plain).append(parameter)
@@ -513,7 +522,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether the hardware multiplies bfloat16 matrices; where it does not, they are far slower than fp32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())  # type: ignore[no-untyped-call]
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 def _autocast(device: torch.device) -> Any:
@@ -528,11 +537,11 @@ def _to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
 
 def _some_of(pieces: list[EncodedPiece]) -> list[EncodedPiece]:
     """As many pieces as fit the evaluation budget, at least one."""
-    kept, notes = [], 0
+    kept: list[EncodedPiece] = []
+    notes = 0
     for piece in pieces:
         if kept and notes + len(piece) > EVALUATION_NOTES:
             continue
         kept.append(piece)
         notes += len(piece)
     return kept
-

@@ -1,0 +1,264 @@
+"""What follows from the events so far: where in the bar we are, and what happened there before.
+
+Music repeats itself at whole bars. So beside position, metre, place in a phrase of eight bars and bars
+left, each event comes with echoes of the music 1, 2, 4 and 8 bars earlier:
+
+    next_onset     how long after that moment the next note came
+    echo_pitch     which key the same instrument struck there (the next lower one within a chord)
+    echo_duration, echo_velocity   how long and loud this very key was there
+
+Two forms, which a test holds equal: `context_of` for whole pieces, `ContextTracker` event by event.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cadenza.schema import NOT_APPLICABLE, ContextField
+from cadenza.score import IntArray
+from cadenza.vocabulary import (
+    DURATION,
+    FIRST_INSTRUMENT,
+    FIRST_METRE_VALUE,
+    KIND,
+    MAX_BARS_LEFT,
+    METRE_KIND,
+    N_METRES,
+    ONSET,
+    PHRASE_BARS,
+    PITCH,
+    REST_KIND,
+    UNKNOWN_BARS_LEFT,
+    VELOCITY,
+    EventArray,
+    bar_steps,
+)
+
+LAGS = (1, 2, 4, 8)  # bars
+DURATION_LAGS, VELOCITY_LAGS = 3, 2  # how many of the lags these are looked up at
+POSITION, METRE, PHRASE, BARS_LEFT = range(4)
+NEXT_ONSET = 4
+ECHO_PITCH = NEXT_ONSET + len(LAGS)
+ECHO_DURATION = ECHO_PITCH + len(LAGS)
+ECHO_VELOCITY = ECHO_DURATION + DURATION_LAGS
+N_CONTEXT = ECHO_VELOCITY + VELOCITY_LAGS
+
+
+def context_fields(
+    steps_per_quarter: int, max_onset: int, n_durations: int, n_velocities: int
+) -> tuple[ContextField, ...]:
+    """The columns of the context."""
+    return (
+        ContextField("position", max_position(steps_per_quarter) + 1, ONSET),
+        ContextField("metre", N_METRES, ONSET),
+        ContextField("phrase", PHRASE_BARS, ONSET),
+        ContextField("bars_left", UNKNOWN_BARS_LEFT + 1, ONSET),
+        *(ContextField(f"next_onset_{lag}", max_onset + 1, ONSET) for lag in LAGS),
+        *(ContextField(f"echo_pitch_{lag}", 128, KIND) for lag in LAGS),
+        *(ContextField(f"echo_duration_{lag}", n_durations, PITCH) for lag in LAGS[:DURATION_LAGS]),
+        *(ContextField(f"echo_velocity_{lag}", n_velocities, PITCH) for lag in LAGS[:VELOCITY_LAGS]),
+    )
+
+
+def max_position(steps_per_quarter: int) -> int:
+    """Last position in a bar that is told apart, in steps."""
+    return 16 * steps_per_quarter - 1
+
+
+class Bars:
+    """Where the bars of a piece are: metre number value[i] holds from start[i], both (N,), in steps."""
+
+    def __init__(self, start: IntArray, value: IntArray, steps_per_quarter: int) -> None:
+        self.start, self.value = start, value
+        self.length = np.array([bar_steps(int(v), steps_per_quarter) for v in value], dtype=np.int64)
+        spans = -(-np.diff(self.start) // self.length[:-1])
+        self.bars_before = np.concatenate([[0], np.cumsum(spans)]).astype(np.int64)
+
+    def line_at_or_after(self, step: int) -> int:
+        """First bar line at or after a step behind the last change of metre."""
+        return int(self.start[-1] - -(step - self.start[-1]) // self.length[-1] * self.length[-1])
+
+
+def context_of(
+    events: EventArray, steps_per_quarter: int, max_onset: int, *, bars_left_known: bool = False
+) -> EventArray:
+    """Context (N, N_CONTEXT) of the events (N, fields) of a whole piece."""
+    step = np.cumsum(events[:, ONSET].astype(np.int64))
+    kind = events[:, KIND].astype(np.int64)
+    is_metre = kind == METRE_KIND
+    bars = Bars(
+        step[is_metre], events[is_metre, PITCH].astype(np.int64) - FIRST_METRE_VALUE, steps_per_quarter
+    )
+    context = np.full((len(events), N_CONTEXT), NOT_APPLICABLE, dtype=np.int16)
+    # A metre event still stands in the bar of the metre before it; the first one stands in none.
+    metre = np.searchsorted(bars.start, step, side="right") - 1 - is_metre
+    known, inside = metre >= 0, step - bars.start[metre]
+    metric = known & (bars.value[metre] > 0)
+    length = np.where(known, bars.length[metre], 4 * steps_per_quarter)
+    bar = np.where(known, bars.bars_before[metre] + inside // length, 0)
+    position = np.minimum(inside % length, max_position(steps_per_quarter))
+    context[:, POSITION] = np.where(metric, position, 0)
+    context[:, METRE] = np.where(known, bars.value[metre], 0)
+    context[:, PHRASE] = np.where(metric, bar % PHRASE_BARS, 0)
+    context[:, BARS_LEFT] = UNKNOWN_BARS_LEFT
+    if bars_left_known:
+        context[:, BARS_LEFT] = np.clip(bar[-1] - bar, 0, MAX_BARS_LEFT)
+    _fill_echoes(context, events, step, np.where(metric, length, 0), max_onset)
+    return context
+
+
+def _fill_echoes(
+    context: EventArray, events: EventArray, step: IntArray, bar: IntArray, max_onset: int
+) -> None:
+    """Fill in the columns that look back; bar (N,) is the length of a bar, 0 without a metre."""
+    kind, pitch = events[:, KIND].astype(np.int64), events[:, PITCH].astype(np.int64)
+    notes = np.flatnonzero((kind >= FIRST_INSTRUMENT) & (kind < REST_KIND))
+    if not len(notes):
+        return
+    struck = np.unique(step[notes])
+    until = int(step[-1]) + 1
+
+    def place(kind: IntArray, at: IntArray) -> IntArray:
+        """Rank of the highest possible key of an instrument at a step; lower keys rank after it."""
+        return (kind * until + at) * 128
+
+    ranks = place(kind[notes], step[notes]) + 127 - pitch[notes]
+    order = np.argsort(ranks, kind="stable")
+    ranks, by_rank = ranks[order], notes[order]
+    in_chord = (events[:, ONSET] == 0) & (kind == np.concatenate([[-1], kind[:-1]]))
+    below = np.where(in_chord, 128 - np.concatenate([[0], pitch[:-1]]), 0)
+    for index, lag in enumerate(LAGS):
+        then = step - lag * bar
+        exists = (bar > 0) & (then >= 0)
+        following = struck[np.minimum(np.searchsorted(struck, then, side="right"), len(struck) - 1)] - then
+        heard = exists & (following > 0) & (following < lag * bar) & (following <= max_onset)
+        context[heard, NEXT_ONSET + index] = following[heard]
+        start = place(kind, then)
+        found = np.minimum(np.searchsorted(ranks, start + below), len(ranks) - 1)
+        heard = exists & (ranks[found] >= start + below) & (ranks[found] < start + 128)
+        context[heard, ECHO_PITCH + index] = 127 - ranks[found[heard]] % 128
+        wanted = start + 127 - pitch
+        found = np.minimum(np.searchsorted(ranks, wanted), len(ranks) - 1)
+        heard = exists & (ranks[found] == wanted)
+        if index < DURATION_LAGS:
+            context[heard, ECHO_DURATION + index] = events[by_rank[found[heard]], DURATION]
+        if index < VELOCITY_LAGS:
+            context[heard, ECHO_VELOCITY + index] = events[by_rank[found[heard]], VELOCITY]
+
+
+class ContextTracker:
+    """Where `batch` pieces are, and the context of their next events.
+
+    bars: how many bars each piece will have, which `bars_left` counts down from.
+    """
+
+    def __init__(self, steps_per_quarter: int, max_onset: int, batch: int, bars: int) -> None:
+        self.spq, self.max_onset, self.batch, self.bars = steps_per_quarter, max_onset, batch, bars
+        self.max_position = max_position(steps_per_quarter)
+        self.now, self.bar_start, self.bar_number = (np.zeros(batch, np.int64) for _ in range(3))
+        self.bar_length = np.full(batch, 4 * steps_per_quarter)
+        self.metre = np.zeros(batch, np.int64)
+        self.known_metre = np.zeros(batch, bool)
+        self.last_kind = np.full(batch, -1)
+        self.last_pitch = np.zeros(batch, np.int64)
+        # Of each piece: the steps at which notes begin, and what each instrument strikes there.
+        self.struck: list[list[int]] = [[] for _ in range(batch)]
+        self.chords: list[dict[tuple[int, int], list[tuple[int, int, int]]]] = [{} for _ in range(batch)]
+
+    @property
+    def horizon(self) -> IntArray:
+        """Step (batch,) of the last bar line, if the metre stays."""
+        return self.bar_start + (self.bars - self.bar_number) * self.bar_length
+
+    def fill(self, field: int, event: IntArray, context: IntArray) -> None:
+        """Set the columns of context (batch, N_CONTEXT) that are known with this field of the next event."""
+        if field == ONSET:
+            self._fill_place(event, context)
+            self._fill_next_onsets(event, context)
+        elif field == KIND:
+            self._fill_pitches(event, context)
+        elif field == PITCH:
+            self._fill_durations_and_velocities(event, context)
+
+    def _fill_place(self, event: IntArray, context: IntArray) -> None:
+        since = self.now + event[:, ONSET] - self.bar_start
+        bar = self.bar_number + since // self.bar_length
+        metric = self.known_metre & (self.metre > 0)
+        position = np.minimum(since % self.bar_length, self.max_position)
+        context[:, POSITION] = np.where(metric, position, 0)
+        context[:, METRE] = np.where(self.known_metre, self.metre, 0)
+        context[:, PHRASE] = np.where(metric, bar % PHRASE_BARS, 0)
+        context[:, BARS_LEFT] = np.clip(self.bars - bar, 0, MAX_BARS_LEFT)
+
+    def _lookback(self, event: IntArray) -> tuple[list[int], list[int]]:
+        """Step of the next event and length of the bar of every piece; 0 without a metre."""
+        bar = np.where(self.metre > 0, self.bar_length, 0)
+        return (self.now + event[:, ONSET]).tolist(), bar.tolist()
+
+    def _fill_next_onsets(self, event: IntArray, context: IntArray) -> None:
+        context[:, NEXT_ONSET:ECHO_PITCH] = NOT_APPLICABLE
+        for row, (step, bar) in enumerate(zip(*self._lookback(event), strict=True)):
+            struck = self.struck[row]
+            for index, lag in enumerate(LAGS if bar else ()):
+                then = step - lag * bar
+                place = bisect_right(struck, then)
+                if then >= 0 and place < len(struck):
+                    following = struck[place] - then
+                    if following < lag * bar and following <= self.max_onset:
+                        context[row, NEXT_ONSET + index] = following
+
+    def _fill_pitches(self, event: IntArray, context: IntArray) -> None:
+        context[:, ECHO_PITCH:ECHO_DURATION] = NOT_APPLICABLE
+        in_chord = (event[:, ONSET] == 0) & (event[:, KIND] == self.last_kind)
+        below = np.where(in_chord, self.last_pitch, 128).tolist()
+        for row, (step, bar) in enumerate(zip(*self._lookback(event), strict=True)):
+            kind = int(event[row, KIND])
+            for index, lag in enumerate(LAGS if bar else ()):
+                for pitch, _, _ in self.chords[row].get((kind, step - lag * bar), ()):
+                    if pitch < below[row]:
+                        context[row, ECHO_PITCH + index] = pitch
+                        break
+
+    def _fill_durations_and_velocities(self, event: IntArray, context: IntArray) -> None:
+        context[:, ECHO_DURATION:] = NOT_APPLICABLE
+        for row, (step, bar) in enumerate(zip(*self._lookback(event), strict=True)):
+            kind, wanted = int(event[row, KIND]), int(event[row, PITCH])
+            for index, lag in enumerate(LAGS[:DURATION_LAGS] if bar else ()):
+                for pitch, duration, velocity in self.chords[row].get((kind, step - lag * bar), ()):
+                    if pitch == wanted:
+                        context[row, ECHO_DURATION + index] = duration
+                        if index < VELOCITY_LAGS:
+                            context[row, ECHO_VELOCITY + index] = velocity
+
+    def advance(self, event: IntArray, alive: NDArray[np.bool_]) -> None:
+        """Go on to after this event (batch, fields), where `alive` (batch,)."""
+        kind, pitch = event[:, KIND], event[:, PITCH]
+        self.now = np.where(alive, self.now + event[:, ONSET], self.now)
+        bars = (self.now - self.bar_start) // self.bar_length
+        self.bar_number += bars
+        self.bar_start += bars * self.bar_length
+        for row in np.flatnonzero(alive & (kind == METRE_KIND)).tolist():
+            self._change_metre(row, int(pitch[row]) - FIRST_METRE_VALUE)
+        is_note = alive & (kind >= FIRST_INSTRUMENT) & (kind < REST_KIND)
+        for row in np.flatnonzero(is_note).tolist():
+            self._remember(row, event[row])
+        self.last_kind = np.where(kind == REST_KIND, -1, kind)
+        self.last_pitch = pitch.copy()
+
+    def _change_metre(self, row: int, value: int) -> None:
+        if self.now[row] > self.bar_start[row]:  # a prompt may change its metre within a bar
+            self.bar_number[row] += 1
+        self.bar_start[row] = self.now[row]
+        self.metre[row] = value
+        self.bar_length[row] = bar_steps(value, self.spq)
+        self.known_metre[row] = True
+
+    def _remember(self, row: int, event: IntArray) -> None:
+        step = int(self.now[row])
+        if not self.struck[row] or self.struck[row][-1] != step:
+            self.struck[row].append(step)
+        note = (int(event[PITCH]), int(event[DURATION]), int(event[VELOCITY]))
+        self.chords[row].setdefault((int(event[KIND]), step), []).append(note)

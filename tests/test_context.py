@@ -1,0 +1,68 @@
+"""The context of events: what echoes tell, and that stepping tells the same as looking at whole pieces."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cadenza.context import (
+    ECHO_DURATION,
+    ECHO_PITCH,
+    ECHO_VELOCITY,
+    N_CONTEXT,
+    NEXT_ONSET,
+    ContextTracker,
+    context_of,
+)
+from cadenza.events import NoteEvents
+from cadenza.schema import NOT_APPLICABLE
+from cadenza.score import METRE, Score, make_notes
+from cadenza.vocabulary import KIND, TEMPO_KIND, EventArray
+from music import random_score, tune
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("microtiming", [False, True])
+def test_stepping_tells_the_same_as_whole_pieces(seed: int, microtiming: bool) -> None:
+    score = random_score(seed, 150) if seed % 2 else tune(seed, bars=12)
+    notes = NoteEvents(microtiming=microtiming)
+    piece = notes.encode_piece(score, bars_left_known=True)
+    tracker = ContextTracker(notes.steps_per_quarter, notes.max_onset, 2, _bars(piece.context))
+    events = np.repeat(piece.events[:, None].astype(np.int64), 2, axis=1)
+    for n, event in enumerate(events):
+        context = np.full((2, N_CONTEXT), NOT_APPLICABLE)
+        for field in range(event.shape[1]):
+            tracker.fill(field, event, context)
+        np.testing.assert_array_equal(context[1], piece.context[n], err_msg=f"event {n}")
+        tracker.advance(event, np.array([False, True]))
+
+
+def _bars(context: EventArray) -> int:
+    """Bars of a piece of at most 16, from its first event."""
+    return int(context[0, 3])
+
+
+def test_echoes_tell_what_was_played_a_bar_earlier() -> None:
+    onset = [0, 0, 480, 1920, 1920, 2400]
+    score = Score(
+        480,
+        make_notes(onset, 240, [67, 60, 65, 67, 60, 65], [20, 40, 60, 80, 100, 120]),
+        metres=np.array([(0, 4, 4)], dtype=METRE),
+    )
+    piece = NoteEvents().encode_piece(score)
+    repeated = np.flatnonzero(piece.events[:, KIND] > TEMPO_KIND)[3:6]
+    assert piece.context[repeated, ECHO_PITCH].tolist() == [67, 60, 65]
+    assert (piece.context[repeated, ECHO_DURATION] == 5).all()
+    assert piece.context[repeated, ECHO_VELOCITY].tolist() == [2, 5, 7]
+    assert piece.context[repeated, NEXT_ONSET].tolist() == [12, 12, 36]
+    first = np.flatnonzero(piece.events[:, KIND] > TEMPO_KIND)[:3]
+    assert (piece.context[first, NEXT_ONSET:] == NOT_APPLICABLE).all()
+
+
+def test_the_context_of_an_event_does_not_depend_on_what_follows() -> None:
+    notes = NoteEvents()
+    score = random_score(7, 200)
+    whole = notes.encode_piece(score)
+    for n in (20, 60, 120):
+        start = context_of(whole.events[:n], notes.steps_per_quarter, notes.max_onset)
+        np.testing.assert_array_equal(start, whole.context[:n])
