@@ -1,0 +1,1 @@
+"""Measurements, each printing what it found; run them as `python -m benchmarks.NAME`."""

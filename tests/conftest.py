@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from cadenza import presets
 from cadenza.presets import Preset
@@ -28,6 +29,12 @@ TINY_TOKENS = Preset(
     epochs=2.0,
     augment=False,
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Networks this small are slower on several threads."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -51,9 +51,11 @@ def test_bar_lines_follow_the_metres() -> None:
     assert bar_lines(Score(100, metres=metres), 900).tolist() == [0, 300, 600, 800, 1000]
 
 
-def test_a_tune_in_c_is_in_c() -> None:
-    assert estimate_key(tune(0)) in {"C major", "A minor"}
-    assert estimate_key(transpose(tune(0), 2)) in {"D major", "B minor"}
+def test_a_cadence_in_c_is_in_c() -> None:
+    chords = [60, 64, 67, 60, 65, 69, 59, 62, 67, 60, 64, 67]
+    cadence = Score(480, make_notes(np.repeat([0, 1, 2, 3], 3) * 480, 480, chords))
+    assert estimate_key(cadence) == "C major"
+    assert estimate_key(transpose(cadence, 2)) == "D major"
     assert estimate_key(Score(480)) == "none"
 
 

@@ -78,7 +78,8 @@ def _nats(model: GraphModel, hidden: FloatArray, batch: Batch) -> NDArray[np.flo
     targets, contexts = batch.events[:, 1:], batch.context[:, 1:]
     shape = targets.shape
     x = np.ascontiguousarray(hidden.reshape(-1, hidden.shape[-1]))
-    flat, context = targets.reshape(-1, shape[-1]), contexts.reshape(-1, contexts.shape[-1])
+    flat = targets.reshape(-1, shape[-1])
+    context = contexts.reshape(len(flat), contexts.shape[-1])
     nats = np.zeros(flat.shape)
     for k in range(shape[-1]):
         x, logits = model.field_logits(k, x, flat, context)

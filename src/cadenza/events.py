@@ -118,7 +118,7 @@ class NoteEvents:
         """The score as far as events can tell it; applying this twice changes nothing.
 
         Onsets and ends go to the nearest step (onsets to an eighth of one with microtiming), a key
-        struck again ends its sounding note, drums last a sixteenth, tempo and loudness take the
+        struck again ends its sounding note, drums last a step, tempo and loudness take the
         nearest level, repeated tempi and metres and those after the last note are dropped.
         """
         step, shift, duration = self._quantised_times(score)
@@ -156,16 +156,12 @@ class NoteEvents:
         again = (np.diff(key) == 0) & (np.diff(notes["onset"]) == 0)
         keep = np.append(True, ~again)[: len(notes)]
         notes, shift, key = notes[keep], shift[keep], key[keep]
-        wanted = np.where(notes["instrument"] >= DRUM_KIT, self._drum_steps, notes["duration"])
+        wanted = np.where(notes["instrument"] >= DRUM_KIT, 1, notes["duration"])
         order = np.lexsort((notes["onset"], key))
         same = np.flatnonzero(np.diff(key[order]) == 0)
         wanted[order[same]] = np.minimum(wanted[order[same]], np.diff(notes["onset"][order])[same])
         notes["duration"] = self.durations[np.searchsorted(self.durations, wanted, side="right") - 1]
         return notes, shift
-
-    @property
-    def _drum_steps(self) -> int:
-        return max(1, self.steps_per_quarter // 4)
 
     def _velocity_of(self, level: Any) -> IntArray:
         """The middle of the velocities of each level (N,)."""

@@ -13,6 +13,7 @@ Sources: ONNX operator specification, opset 20 (gates of LSTM in the order i o f
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from cadenza.schema import Schema
+from cadenza.schema import Field, Schema
 
 OPSET, IR_VERSION = 20, 10
 Weights = dict[str, NDArray[np.float32]]
@@ -49,15 +50,14 @@ class _Builder:
         )
         return self.node("Add", [product, self.constant(f"{name}.b", weights[f"{name}.bias"])], output)
 
-    def lookup_sum(self, columns: str, tables: list[NDArray[np.float32]], axis: int, name: str) -> str:
-        """Sum of one row per column, columns (..., n) being values from -1 on."""
-        offsets = np.cumsum([0, *[len(table) for table in tables[:-1]]]) + 1
-        rows = self.node(
-            "Add", [columns, self.constant(f"{name}.offsets", offsets.astype(np.int64))], f"{name}.rows"
-        )
-        gathered = self.node(
-            "Gather", [self.constant(f"{name}.table", np.concatenate(tables)), rows], f"{name}.all"
-        )
+    def summed_embedding(
+        self, columns: str, table: NDArray[np.float32], fields: Sequence[Field], axis: int, name: str
+    ) -> str:
+        """Sum of one row of the table for each column, columns (..., n) being values from -1 on."""
+        sizes = [column.size + 1 for column in fields]
+        offsets = np.cumsum([1, *sizes[:-1]], dtype=np.int64)
+        rows = self.node("Add", [columns, self.constant(f"{name}.offsets", offsets)], f"{name}.rows")
+        gathered = self.node("Gather", [self.constant(f"{name}.table", table), rows], f"{name}.all")
         axes = self.constant(f"{name}.axis", np.array([axis], dtype=np.int64))
         return self.node("ReduceSum", [gathered, axes], f"{name}.sum", keepdims=0)
 
@@ -90,13 +90,15 @@ def build_graphs(weights: Weights, config: dict[str, Any], schema: Schema) -> di
 def _trunk(weights: Weights, config: dict[str, Any], schema: Schema) -> onnx.ModelProto:
     b, width = _Builder(), config["width"]
     n_fields, n_context = len(schema.fields), len(schema.context)
-    tables = [weights[f"embed_event.{k}.weight"] for k in range(n_fields + n_context)]
     inputs = [_integer("events", ["B", "T", n_fields])]
     columns = "events"
     if n_context:
         inputs.append(_integer("context", ["B", "T", n_context]))
         columns = b.node("Concat", ["events", "context"], "columns", axis=2)
-    x = b.node("Transpose", [b.lookup_sum(columns, tables, 2, "embed")], "embedded", perm=[1, 0, 2])
+    embedded = b.summed_embedding(
+        columns, weights["embed.weight"], [*schema.fields, *schema.context], 2, "embed"
+    )
+    x = b.node("Transpose", [embedded], "embedded", perm=[1, 0, 2])
     outputs = []
     for layer in range(config["layers"]):
         x, states = _cell(b, weights, config, layer, x)
@@ -160,15 +162,16 @@ def _head(weights: Weights, config: dict[str, Any], schema: Schema, k: int) -> o
 
 def _condition(b: _Builder, weights: Weights, schema: Schema, k: int) -> tuple[str, list[Any]]:
     """x plus the embeddings of field k - 1 and of the context that it brings."""
-    known, n_fields = schema.context_after(k - 1), len(schema.fields)
-    tables, inputs = [weights[f"condition.{k - 1}.weight"]], [_integer("value", ["N"])]
+    known = [schema.context[c] for c in schema.context_after(k - 1)]
+    inputs = [_integer("value", ["N"])]
     axes = b.constant("last", np.array([1], dtype=np.int64))
     columns = b.node("Unsqueeze", ["value", axes], "column")
     if known:
         inputs.append(_integer("context", ["N", len(known)]))
-        tables += [weights[f"condition.{n_fields - 1 + c}.weight"] for c in known]
         columns = b.node("Concat", [columns, "context"], "columns", axis=1)
-    return b.node("Add", ["x", b.lookup_sum(columns, tables, 1, "condition")], "x_after"), inputs
+    fields = [schema.fields[k - 1], *known]
+    added = b.summed_embedding(columns, weights[f"condition.{k - 1}.weight"], fields, 1, "condition")
+    return b.node("Add", ["x", added], "x_after"), inputs
 
 
 def quantised(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -186,6 +189,6 @@ def quantised(model: onnx.ModelProto) -> onnx.ModelProto:
             per_channel=True,
             reduce_range=True,
             weight_type=QuantType.QInt8,
-            op_types_to_quantize=["MatMul", "LSTM"],
+            op_types_to_quantize=["MatMul", "LSTM", "Gather"],
         )
         return onnx.load(target)

@@ -25,7 +25,7 @@ class Preset:
 PRESETS = {
     "small": Preset(
         "good after three minutes on a laptop",
-        {"architecture": "lstm", "width": 256, "layers": 2, "head_width": 128, "dropout": 0.1},
+        {"architecture": "lstm", "width": 240, "layers": 2, "head_width": 128, "dropout": 0.1},
     ),
     "large": Preset(
         "for an hour or a GPU",

@@ -488,7 +488,7 @@ def _parameter_groups(model: LanguageModel) -> list[dict[str, Any]]:
     decayed: list[Tensor] = []
     plain: list[Tensor] = []
     for name, parameter in model.named_parameters():
-        is_table = name.startswith(("embed_event", "condition"))
+        is_table = name.startswith(("embed.", "condition."))
         (decayed if parameter.ndim == 2 and not is_table else plain).append(parameter)
     return [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
 

@@ -1,0 +1,111 @@
+"""Composing from a trained model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cadenza import ComposeOptions, Composer, InputError, ModelError, Score, read_midi
+from cadenza.composer import first_bars
+from cadenza.midi import midi_bytes
+from cadenza.model_folder import CONFIG, REPRESENTATION, WEIGHTS
+from cadenza.score import bar_lines
+from music import tune
+
+KINDS = ("lstm", "gru", "tokens")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(
+    models: dict[str, Path], kind: str, precision: str
+) -> None:
+    pieces = [
+        Composer.from_pretrained(models[kind], precision).compose(bars=4, seed=seed).score
+        for seed in (1, 1, 2)
+    ]
+    assert midi_bytes(pieces[0]) == midi_bytes(pieces[1]) != midi_bytes(pieces[2])
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_pieces_have_the_wanted_bars_and_all_notes_closed(models: dict[str, Path], kind: str) -> None:
+    for piece in Composer.from_pretrained(models[kind]).compose_many(num=3, bars=5, seed=3):
+        lines = bar_lines(piece.score, piece.score.end)
+        assert len(lines) - 1 <= 5
+        assert (piece.score.notes["duration"] > 0).all()
+
+
+def test_a_continuation_begins_with_its_prompt(models: dict[str, Path]) -> None:
+    prompt = tune(9, bars=4)
+    piece = (
+        Composer.from_pretrained(models["lstm"]).compose(prompt=prompt, prompt_bars=2, bars=3, seed=1).score
+    )
+    scale = prompt.ticks_per_quarter // piece.ticks_per_quarter
+    end = 2 * 4 * piece.ticks_per_quarter
+    opening = piece.notes[piece.notes["onset"] < end]
+    expected = first_bars(prompt, 2).notes
+    np.testing.assert_array_equal(opening["onset"] * scale, expected["onset"])
+    np.testing.assert_array_equal(opening["pitch"], expected["pitch"])
+
+
+def test_a_prompt_that_cannot_be_continued_is_refused(models: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no notes"):
+        Composer.from_pretrained(models["lstm"]).compose(prompt=Score(480), seed=1)
+    with pytest.raises(InputError, match="cannot continue"):
+        Composer.from_pretrained(models["tokens"]).compose(prompt=tune(1), seed=1)
+
+
+def test_the_sidecar_says_how_to_compose_it_again(models: dict[str, Path], tmp_path: Path) -> None:
+    composer = Composer.from_pretrained(models["lstm"])
+    pieces = composer.compose_many(num=2, bars=4, temperature=0.9)
+    paths = pieces[1].save_all(tmp_path, "002")
+    assert [path.name for path in paths] == ["002.mid", "002.svg", "002.json"]
+    sidecar = json.loads((tmp_path / "002.json").read_text())
+    assert sidecar["options"]["temperature"] == 0.9 and sidecar["piece"] == 2
+    again = composer.compose_many(num=2, bars=4, temperature=0.9, seed=sidecar["seed"])[1]
+    assert midi_bytes(again.score) == (tmp_path / "002.mid").read_bytes()
+    assert read_midi(tmp_path / "002.mid").instruments == pieces[1].score.instruments
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"bars": 0}, {"bars": 10**9}, {"num": 0}, {"seed": -1}, {"prompt_bars": 0}, {"temperature": -1.0}],
+)
+def test_impossible_options_are_refused(models: dict[str, Path], wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        Composer.from_pretrained(models["lstm"]).compose(**wrong)
+
+
+@pytest.mark.parametrize("name", [CONFIG, REPRESENTATION])
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"format_version": 99}', "\x80"])
+def test_a_damaged_model_is_refused(models: dict[str, Path], tmp_path: Path, name: str, content: str) -> None:
+    import shutil
+
+    broken = tmp_path / "model"
+    shutil.copytree(models["lstm"], broken)
+    (broken / name).write_text(content, encoding="latin-1")
+    with pytest.raises(ModelError):
+        Composer.from_pretrained(broken)
+
+
+def test_a_missing_model_or_weights_are_refused(models: dict[str, Path], tmp_path: Path) -> None:
+    import shutil
+
+    with pytest.raises(ModelError, match="no such model folder"):
+        Composer.from_pretrained(tmp_path / "nowhere")
+    broken = tmp_path / "model"
+    shutil.copytree(models["lstm"], broken)
+    (broken / WEIGHTS).unlink()
+    with pytest.raises(ModelError, match="missing"):
+        Composer.from_pretrained(broken).compose(bars=1, seed=1)
+
+
+def test_options_can_be_given_as_an_object(models: dict[str, Path]) -> None:
+    composer = Composer.from_pretrained(models["gru"])
+    one = composer.compose(options=ComposeOptions(bars=2, seed=5))
+    other = composer.compose(bars=2, seed=5)
+    assert one.score == other.score

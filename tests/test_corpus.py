@@ -1,0 +1,109 @@
+"""A verdict for every file, duplicates found, and a split that leaks nothing."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cadenza.corpus import Corpus, scan, split
+from cadenza.errors import InputError
+from cadenza.midi import midi_bytes, write_midi
+from cadenza.score import DRUM_KIT, Score, make_notes
+from music import tune, write_folder
+
+
+def _verdicts(corpus: Corpus) -> dict[str, str]:
+    return {report.path.name: report.verdict for report in corpus.files}
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """One of each kind of file."""
+    good = tune(1)
+    write_midi(good, tmp_path / "good.mid")
+    (tmp_path / "same_bytes.mid").write_bytes((tmp_path / "good.mid").read_bytes())
+    on_organ = good.notes.copy()
+    on_organ["instrument"] = 19
+    on_organ["velocity"] = 50
+    write_midi(replace(good, notes=on_organ), tmp_path / "same_notes.MIDI")
+    (tmp_path / "empty.mid").write_bytes(b"")
+    (tmp_path / "broken.mid").write_bytes(midi_bytes(good)[:13])
+    (tmp_path / "page.mid").write_bytes(b"<html>not found</html>")
+    write_midi(Score(480), tmp_path / "silent.mid")
+    write_midi(Score(480, make_notes([0, 480], 480, 60)), tmp_path / "short.mid")
+    write_midi(Score(480, make_notes(range(0, 4800, 240), 60, 38, 80, DRUM_KIT)), tmp_path / "drums.mid")
+    (tmp_path / "notes.txt").write_text("hello")
+    return tmp_path
+
+
+def test_every_file_has_a_verdict(mixed: Path) -> None:
+    corpus = scan(mixed)
+    assert _verdicts(corpus) == {
+        "good.mid": "ok",
+        "same_bytes.mid": "duplicate of good.mid",
+        "same_notes.MIDI": "duplicate of good.mid",
+        "empty.mid": "empty",
+        "broken.mid": "unreadable",
+        "page.mid": "unreadable",
+        "silent.mid": "no notes",
+        "short.mid": "too short",
+        "drums.mid": "only drums",
+        "notes.txt": "not MIDI",
+    }
+    assert all(report.reason for report in corpus.skipped)
+    totals = corpus.totals()
+    assert totals["pieces"] == 1 and totals["files"] == 10
+    assert totals["notes"] == len(tune(1)) and totals["instruments"] == {"piano": 1}
+
+
+def test_drum_files_are_used_when_asked_for(mixed: Path) -> None:
+    assert _verdicts(scan(mixed, allow_drums_only=True))["drums.mid"] == "ok"
+
+
+def test_a_folder_with_nothing_usable_says_why_file_by_file(mixed: Path) -> None:
+    (mixed / "good.mid").unlink()
+    (mixed / "same_bytes.mid").unlink()
+    (mixed / "same_notes.MIDI").unlink()
+    with pytest.raises(InputError) as refused:
+        scan(mixed).require_pieces(1)
+    for path in mixed.iterdir():
+        assert path.name in str(refused.value)
+
+
+def test_folders_that_form_a_loop_and_pipes_do_no_harm(tmp_path: Path) -> None:
+    write_folder(tmp_path, 2)
+    (tmp_path / "loop").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe.mid")
+    verdicts = _verdicts(scan(tmp_path))
+    assert verdicts.pop("pipe.mid") == "unreadable"
+    assert set(verdicts.values()) == {"ok"} and len(verdicts) == 2
+
+
+def test_sub_folders_are_styles(folder: Path) -> None:
+    assert scan(folder).totals()["styles"] == {"other": 3, "plain": 3}
+
+
+def test_the_split_is_the_same_in_any_order_and_shares_no_piece(folder: Path) -> None:
+    pieces = scan(folder).pieces
+    learned, held_out = split(pieces)
+    again, held_again = split(pieces[::-1])
+    assert [p.fingerprint for p in held_out] == [p.fingerprint for p in held_again]
+    assert not {p.fingerprint for p in learned} & {p.fingerprint for p in held_out}
+    assert len(again) + len(held_again) == len(pieces) and len(held_out) == 1
+
+
+def test_warnings_name_what_may_surprise(tmp_path: Path) -> None:
+    score = tune(1)
+    write_midi(replace(score, metres=score.metres[:0]), tmp_path / "a.mid")
+    assert scan(tmp_path).files[0].warnings == ["no metre given: taken as 4/4"]
+    kit = make_notes(range(0, 4800, 240), 60, [36, 38, 42, 46] * 5, 80, 0)
+    write_midi(Score(480, kit), tmp_path / "b.mid")
+    assert any("drums off channel 10" in w for w in scan(tmp_path).files[1].warnings)
+
+
+def test_a_path_that_does_not_exist_is_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        scan(tmp_path / "nowhere")

@@ -1,0 +1,105 @@
+"""Whatever sampling can produce is a valid score of the wanted length."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cadenza.events import NoteEvents
+from cadenza.grammar import NoteGrammar, Repertoire
+from cadenza.midi import midi_bytes, parse_midi
+from cadenza.sampling import IntArray
+from cadenza.schema import NOT_APPLICABLE
+from cadenza.score import Score, bar_lines
+from cadenza.vocabulary import END_KIND, KIND, ONSET, PITCH
+from music import random_score, tune
+
+
+def _improvise(grammar: NoteGrammar, representation: NoteEvents, seed: int) -> IntArray:
+    """Events (T, batch, fields) drawn evenly from all that the grammar allows: the worst network there is."""
+    rng = np.random.default_rng(seed)
+    sizes = [field.size for field in representation.schema.fields]
+    rows = []
+    while not grammar.done.all():
+        event = np.full((grammar.batch, len(sizes)), NOT_APPLICABLE, np.int64)
+        for k, size in enumerate(sizes):
+            applies, allowed = grammar.applies(k, event), grammar.allowed(k, event)
+            ok = np.ones((grammar.batch, size), bool) if allowed is None else allowed
+            assert ok[~grammar.done].any(axis=1).all(), f"nothing may follow in field {k}"
+            value = [int(rng.choice(np.flatnonzero(row))) if row.any() else 0 for row in ok]
+            event[:, k] = np.where(applies, value, NOT_APPLICABLE)
+        grammar.advance(event)
+        rows.append(event)
+    return np.stack(rows)
+
+
+def _corpus(representation: NoteEvents) -> Repertoire:
+    scores = [tune(1), *(random_score(n, instruments=(0, 40, 128, 136)) for n in range(4))]
+    return Repertoire.of([representation.encode(score) for score in scores])
+
+
+@pytest.mark.parametrize("microtiming", [False, True])
+@pytest.mark.parametrize("bars", [1, 5])
+@pytest.mark.parametrize("seed", range(6))
+def test_every_allowed_sequence_is_a_valid_score_of_the_wanted_length(
+    seed: int, bars: int, microtiming: bool
+) -> None:
+    representation = NoteEvents(microtiming=microtiming)
+    repertoire = _corpus(representation)
+    grammar = NoteGrammar(representation, repertoire, 3, bars)
+    rows = _improvise(grammar, representation, seed)
+    for candidate in range(3):
+        events = rows[:, candidate]
+        end = int(np.flatnonzero(events[:, KIND] == END_KIND)[0])
+        score = representation.decode(events)
+        np.testing.assert_array_equal(representation.quantise(score).notes, score.notes)
+        assert _n_bars(score, int(events[: end + 1, ONSET].sum()), representation) == bars
+        if len(score):
+            assert score.end <= (int(events[: end + 1, ONSET].sum()) + 1) * (8 if microtiming else 1)
+            again = parse_midi(midi_bytes(score))
+            assert set(again.instruments) <= {0, 40, 128, 136}
+            assert len(again) == len(score)
+
+
+def _n_bars(score: Score, end: int, representation: NoteEvents) -> int:
+    scale = representation.ticks_per_quarter // representation.steps_per_quarter
+    lines = bar_lines(score, end * scale)
+    assert lines[-1] == end * scale, "the piece ends between bar lines"
+    return len(lines) - 1
+
+
+def test_no_key_is_struck_more_often_in_a_row_than_the_corpus_does() -> None:
+    representation = NoteEvents()
+    repertoire = _corpus(representation)
+    grammar = NoteGrammar(representation, repertoire, 1, 4)
+    kind = repertoire.kinds[0]
+    for n in range(2 + repertoire.longest_run):
+        event = np.full((1, 5), NOT_APPLICABLE, np.int64)
+        if n < 2:
+            event[0, : PITCH + 1] = (0, n, (repertoire.metres, repertoire.tempi)[n][0])
+        else:
+            event[0] = (1, kind, 60, 0, 5)
+        grammar.advance(event)
+    allowed = grammar.allowed(PITCH, np.array([[1, kind, -1, -1, -1]]))
+    assert allowed is not None
+    assert not allowed[0, 60] and allowed[0, 61]
+
+
+def test_a_continuation_starts_where_the_prompt_stops() -> None:
+    representation = NoteEvents()
+    repertoire = _corpus(representation)
+    prompt = representation.encode(tune(5, bars=3))
+    grammar = NoteGrammar.after(representation, repertoire, 2, 4, prompt)
+    rows = _improvise(grammar, representation, 0)
+    for candidate in range(2):
+        events = np.concatenate([prompt[:-1].astype(np.int64), rows[:, candidate]])
+        step = np.cumsum(events[:, ONSET])
+        assert step[len(prompt) - 1 :].min() >= 3 * 48
+        end = int(np.flatnonzero(events[:, KIND] == END_KIND)[0])
+        score = representation.decode(events)
+        assert len(bar_lines(score, int(step[end]))) - 1 == 3 + 4
+
+
+def test_a_repertoire_survives_json() -> None:
+    repertoire = _corpus(NoteEvents())
+    assert Repertoire.from_dict(repertoire.to_dict()) == repertoire

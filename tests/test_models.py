@@ -1,0 +1,120 @@
+"""Laws of the networks, in torch and as exported graphs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cadenza.dataset import padded_batches
+from cadenza.errors import InputError, ModelError
+from cadenza.evaluation import evaluate_graph
+from cadenza.events import NoteEvents
+from cadenza.graph import quantised
+from cadenza.models import LanguageModel, ModelConfig, build_model
+from cadenza.runtime import GraphModel
+from cadenza.training import evaluate_model, write_graphs
+from music import random_score, tune
+
+REPRESENTATION = NoteEvents(microtiming=True)
+
+
+def _model(architecture: str, residual: bool = True) -> LanguageModel:
+    torch.manual_seed(1)
+    config = ModelConfig(architecture, width=24, layers=2, head_width=12, residual_heads=residual)
+    return build_model(config, REPRESENTATION.schema).eval()
+
+
+def _batch(n: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    pieces = [REPRESENTATION.encode_piece(random_score(seed, 40 + 9 * seed)) for seed in range(n)]
+    batch = padded_batches(pieces, n)[0]
+    return torch.from_numpy(batch.events), torch.from_numpy(batch.context)
+
+
+@pytest.mark.parametrize("architecture", ["lstm", "gru"])
+def test_stepping_equals_one_full_pass(architecture: str) -> None:
+    model = _model(architecture)
+    events, context = _batch()
+    whole, after = model(events, context)
+    state, pieces = None, []
+    for at in (slice(0, 1), slice(1, 2), slice(2, 30), slice(30, None)):
+        hidden, state = model(events[:, at], context[:, at], state)
+        pieces.append(hidden)
+    torch.testing.assert_close(torch.cat(pieces, dim=1), whole, atol=1e-5, rtol=1e-4)
+    for one, other in zip(after, state or (), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["lstm", "gru"])
+def test_a_prediction_does_not_depend_on_later_fields_or_events(architecture: str) -> None:
+    model = _model(architecture)
+    events, context = _batch(1)
+    hidden, _ = model(events[:, :-1], context[:, :-1])
+    logits = model.logits(hidden, events[:, 1:], context[:, 1:])
+    for k in range(len(REPRESENTATION.schema.fields)):
+        changed, changed_context = events.clone(), context.clone()
+        changed[:, 10, k:] = 0
+        later = [c for c, f in enumerate(REPRESENTATION.schema.context) if f.after >= k]
+        changed_context[:, 10, later] = 0
+        hidden, _ = model(changed[:, :-1], changed_context[:, :-1])
+        again = model.logits(hidden, changed[:, 1:], changed_context[:, 1:])
+        for j in range(k + 1):
+            torch.testing.assert_close(again[j][:, :10], logits[j][:, :10])
+
+
+@pytest.mark.parametrize("architecture", ["lstm", "gru"])
+@pytest.mark.parametrize("residual", [True, False])
+def test_exported_graphs_equal_the_network(architecture: str, residual: bool, tmp_path: Path) -> None:
+    model = _model(architecture, residual)
+    weights = dict(model.state_dict())
+    write_graphs(tmp_path, weights, asdict(model.config), REPRESENTATION, ("fp32",))
+    graph = GraphModel(tmp_path / "graph-fp32", REPRESENTATION.schema)
+    events, context = _batch()
+    with torch.no_grad():
+        expected, _ = model(events, context)
+    state = graph.initial_state(len(events))
+    for n in range(events.shape[1]):
+        x, state = graph.advance(events[:, n : n + 1].numpy(), context[:, n : n + 1].numpy(), state)
+        np.testing.assert_allclose(x[:, 0], expected[:, n].numpy(), atol=1e-4)
+    with torch.no_grad():
+        logits = model.logits(expected[:, :-1], events[:, 1:], context[:, 1:])
+    x = expected[:, 4].numpy()
+    for k, field_logits in enumerate(logits):
+        x, found = graph.field_logits(k, x, events[:, 5].numpy(), context[:, 5].numpy())
+        np.testing.assert_allclose(found, field_logits[:, 4].numpy(), atol=1e-4)
+
+
+def test_likelihood_is_the_same_from_torch_and_from_graphs_and_close_in_int8(tmp_path: Path) -> None:
+    model = _model("lstm")
+    write_graphs(tmp_path, dict(model.state_dict()), asdict(model.config), REPRESENTATION, ("fp32", "int8"))
+    pieces = [REPRESENTATION.encode_piece(tune(seed)) for seed in range(5)]
+    ours = evaluate_model(model, REPRESENTATION, padded_batches(pieces, 2), torch.device("cpu"))
+    exact = evaluate_graph(GraphModel(tmp_path / "graph-fp32", REPRESENTATION.schema), REPRESENTATION, pieces)
+    small = evaluate_graph(GraphModel(tmp_path / "graph-int8", REPRESENTATION.schema), REPRESENTATION, pieces)
+    assert exact.notes == ours.notes == sum(len(tune(seed)) for seed in range(5))
+    assert exact.nats_per_note == pytest.approx(ours.nats_per_note, abs=1e-4)
+    assert small.nats_per_note == pytest.approx(ours.nats_per_note, abs=0.2)
+    assert sum(exact.by_field().values()) == pytest.approx(exact.nats_per_note)
+
+
+def test_quantising_is_silent(caplog: pytest.LogCaptureFixture) -> None:
+    from cadenza.graph import build_graphs
+
+    model = _model("lstm")
+    arrays = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    quantised(build_graphs(arrays, asdict(model.config), REPRESENTATION.schema)["head_0"])
+    assert not caplog.records
+
+
+def test_an_unknown_architecture_is_refused() -> None:
+    with pytest.raises(InputError, match="unknown model"):
+        ModelConfig("perceptron")
+
+
+def test_a_damaged_graph_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "trunk.onnx").write_bytes(b"not a graph")
+    with pytest.raises(ModelError, match="not a usable graph"):
+        GraphModel(tmp_path, REPRESENTATION.schema)

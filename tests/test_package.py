@@ -1,0 +1,166 @@
+"""The package as a whole: its public list, its layers, what it imports, what it ships."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cadenza
+from cadenza.corpus import scan
+from cadenza.model_folder import ModelFolder, bundled_corpus, bundled_model
+
+SOURCE = Path(cadenza.__file__).parent
+ROOT = SOURCE.parents[1]
+
+# From the bottom up: a module imports only from lines above its own.
+LAYERS = (
+    {"errors", "version", "presets", "schema"},
+    {"files", "score"},
+    {"smf", "vocabulary", "statistics", "pianoroll", "timing"},
+    {"midi", "context"},
+    {"export", "events", "corpus"},
+    {"tokens", "grammar"},
+    {"dataset", "models.language_model"},
+    {"models.recurrent", "runtime", "graph"},
+    {"models", "evaluation", "sampling", "model_card"},
+    {"model_folder"},
+    {"composer", "training"},
+    {"cli", "__init__"},
+    {"__main__"},
+)
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+
+def _modules() -> dict[str, ast.Module]:
+    found = {}
+    for path in SOURCE.rglob("*.py"):
+        name = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+        found[name.removesuffix(".__init__") if name != "__init__" else name] = ast.parse(path.read_text())
+    return found
+
+
+def _imports(tree: ast.Module) -> set[str]:
+    """Modules of this package that are imported when the module is (or inside its functions)."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("cadenza."):
+            names.add(node.module.removeprefix("cadenza."))
+    return names
+
+
+def test_modules_import_only_from_the_layers_below() -> None:
+    modules = _modules()
+    assert set(modules) == set(LEVEL), "list every module in LAYERS"
+    for name, tree in modules.items():
+        for imported in _imports(tree):
+            if (name, imported) != ("score", "export"):  # Score.save is the way out, resolved when called
+                assert LEVEL[imported] < LEVEL[name], f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize(
+    ("library", "home"),
+    [
+        ("symusic", {"midi"}),
+        ("onnxruntime", {"runtime", "graph"}),
+        ("onnx", {"graph"}),
+        ("torch", {"training", "models.language_model", "models.recurrent"}),
+        ("argparse", {"cli"}),
+    ],
+)
+def test_each_library_has_one_home(library: str, home: set[str]) -> None:
+    users = set()
+    for name, tree in _modules().items():
+        for node in ast.walk(tree):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names.append(node.module)
+            if any(n.split(".")[0] == library for n in names):
+                users.add(name)
+    assert users == home
+
+
+def test_the_public_list_is_what_can_be_imported_and_is_documented() -> None:
+    for name in cadenza.__all__:
+        item = getattr(cadenza, name)
+        assert name.startswith("__") or item.__doc__, name
+    assert sorted(cadenza.__all__) == cadenza.__all__
+    with pytest.raises(AttributeError):
+        cadenza.nothing  # noqa: B018
+
+
+def test_composing_needs_no_torch() -> None:
+    script = (
+        "import sys\n"
+        "for name in ('torch', 'onnx', 'safetensors'): sys.modules[name] = None\n"
+        "import cadenza.cli, cadenza.composer, cadenza.corpus, cadenza.evaluation\n"
+        "piece = cadenza.composer.Composer.from_pretrained().compose(bars=2, seed=1)\n"
+        "assert len(piece.score)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_nothing_is_pickled() -> None:
+    for name, tree in _modules().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                assert not {a.name for a in node.names} & {"pickle", "joblib", "dill", "shelve"}, name
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                assert (node.value.id, node.attr) not in {("torch", "load"), ("torch", "save")}, name
+
+
+def test_every_bundled_piece_is_listed_credited_and_usable() -> None:
+    folder = bundled_corpus()
+    lines = [json.loads(line) for line in (folder.parent / "manifest.jsonl").read_text().splitlines()]
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {line["path"] for line in lines} == files
+    for line in lines:
+        data = (folder / line["path"]).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == line["sha256"]
+        assert line["licence"] and line["source"]
+    credit = (folder.parent / "CREDITS.md").read_text()
+    assert {path.split("/")[0] for path in files} == set(re.findall(r"- `(\w+)`", credit))
+    sample = scan(folder / "hymns")
+    assert not sample.skipped
+
+
+def test_the_bundled_model_is_small_and_composes() -> None:
+    files = [path for path in bundled_model().rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 8_000_000
+    config = ModelFolder.open(bundled_model()).config
+    assert config["corpus"]["folder"] == "corpus"
+    piece = cadenza.Composer.from_pretrained().compose(bars=4, seed=3)
+    assert len(piece.score) > 8
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    assert f"version: {cadenza.__version__}" in (ROOT / "CITATION.cff").read_text()
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert "## [Unreleased]" in changelog or f"## [{cadenza.__version__}]" in changelog
+
+
+def test_the_python_blocks_of_the_readme_run(tmp_path: Path, folder: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        code = block.replace('"midi_songs"', repr(str(folder))).replace(
+            "minutes=3", 'preset="tiny", epochs=1'
+        )
+        script = f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r})\n"
+        script += (
+            "import conftest\nfrom cadenza import presets\npresets.PRESETS['tiny'] = conftest.TINY\n" + code
+        )
+        subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
+
+
+def test_the_readme_lists_every_module() -> None:
+    text = (ROOT / "README.md").read_text()
+    for name in _modules():
+        if not name.startswith("__"):
+            assert f"{name.split('.')[-1]}.py" in text or f"{name}/" in text, name

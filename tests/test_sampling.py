@@ -1,0 +1,68 @@
+"""Laws of drawing values from logits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cadenza.errors import InputError
+from cadenza.sampling import IntArray, SamplingOptions, draw
+
+LOGITS = np.log(np.array([[0.5, 0.25, 0.15, 0.1]], dtype=np.float32))
+
+
+def _draws(
+    options: SamplingOptions, n: int = 4000, allowed: np.typing.NDArray[np.bool_] | None = None
+) -> IntArray:
+    uniform = (np.arange(n) + 0.5) / n
+    tiled = None if allowed is None else np.repeat(allowed, n, axis=0)
+    return np.bincount(draw(np.repeat(LOGITS, n, axis=0), tiled, uniform, options), minlength=4)
+
+
+def test_at_temperature_one_the_shares_are_the_probabilities() -> None:
+    np.testing.assert_allclose(_draws(SamplingOptions()) / 4000, [0.5, 0.25, 0.15, 0.1], atol=1e-3)
+
+
+def test_temperature_sharpens_and_flattens() -> None:
+    squared = np.array([0.5, 0.25, 0.15, 0.1]) ** 2
+    np.testing.assert_allclose(
+        _draws(SamplingOptions(temperature=0.5)) / 4000, squared / squared.sum(), atol=1e-3
+    )
+    assert _draws(SamplingOptions(temperature=0.0)).tolist() == [4000, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        (SamplingOptions(top_k=2), [0, 1]),
+        (SamplingOptions(top_p=0.5), [0]),
+        (SamplingOptions(top_p=0.51), [0, 1]),
+        (SamplingOptions(min_p=0.29), [0, 1, 2]),
+        (SamplingOptions(top_k=3, top_p=0.8), [0, 1]),
+    ],
+)
+def test_filters_keep_the_likeliest(options: SamplingOptions, kept: list[int]) -> None:
+    assert np.flatnonzero(_draws(options)).tolist() == kept
+
+
+def test_what_is_not_allowed_is_never_drawn() -> None:
+    allowed = np.array([[False, True, False, True]])
+    assert np.flatnonzero(_draws(SamplingOptions(), allowed=allowed)).tolist() == [1, 3]
+    assert _draws(SamplingOptions(temperature=0.0), allowed=allowed)[1] == 4000
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": -1.0},
+        {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"top_p": 0.0},
+        {"top_p": 2.0},
+        {"top_k": -1},
+        {"min_p": 1.0},
+    ],
+)
+def test_impossible_options_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError):
+        SamplingOptions(**wrong)  # type: ignore[arg-type]

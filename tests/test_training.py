@@ -1,0 +1,165 @@
+"""Training: the same from the same seed, resumable to the bit, and never half-written."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cadenza.dataset import Augmentation, WindowStream
+from cadenza.errors import InputError, ModelError
+from cadenza.events import NoteEvents
+from cadenza.model_folder import CARD, CONFIG, CURVE, LOG, STATE, WEIGHTS, ModelFolder
+from cadenza.training import Progress, TrainingOptions, train
+from music import tune
+
+
+def _options(epochs: float = 2.0, **changes: Any) -> TrainingOptions:
+    return TrainingOptions(**{"preset": "tiny", "epochs": epochs, "graphs": ("fp32",), **changes})
+
+
+def _stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cadenza import training
+
+    step = training._Run._train_step
+
+    def interrupted(run: Any) -> None:
+        if run.step == steps:
+            raise KeyboardInterrupt
+        step(run)
+
+    monkeypatch.setattr(training._Run, "_train_step", interrupted)
+
+
+def _same_weights(one: Path, other: Path) -> bool:
+    first, second = load_file(one / WEIGHTS), load_file(other / WEIGHTS)
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+@pytest.mark.parametrize("architecture", ["lstm", "gru"])
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
+    folder: Path, tmp_path: Path, architecture: str
+) -> None:
+    runs = [
+        train(folder, tmp_path / str(n), _options(1.0, architecture=architecture, seed=seed))
+        for n, seed in enumerate([7, 7, 8])
+    ]
+    assert _same_weights(runs[0], runs[1])
+    assert not _same_weights(runs[0], runs[2])
+
+
+@pytest.mark.parametrize("architecture", ["lstm", "gru"])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_stopped_run_goes_on_to_the_bit(
+    folder: Path, tmp_path: Path, architecture: str, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = _options(3.0, architecture=architecture)
+    whole = train(folder, tmp_path / "whole", options)
+    with monkeypatch.context() as patch:
+        _stop_after(steps, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(folder, tmp_path / "stopped", options)
+    assert not (tmp_path / "stopped" / CONFIG).exists()
+    resumed = train(folder, tmp_path / "stopped", options, resume=True)
+    assert _same_weights(whole, resumed)
+    whole_log, resumed_log = ((path / LOG).read_text().splitlines() for path in (whole, resumed))
+    for one, other in zip(whole_log, resumed_log, strict=True):
+        assert _without_times(json.loads(one)) == _without_times(json.loads(other))
+
+
+def _without_times(line: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in line.items() if k not in ("seconds", "notes_per_second")}
+
+
+def test_a_finished_run_can_be_made_longer(folder: Path, tmp_path: Path) -> None:
+    out = train(folder, tmp_path / "model", _options(1.0))
+    steps = ModelFolder.open(out).config["steps"]
+    train(folder, out, _options(3.0), resume=True)
+    assert ModelFolder.open(out).config["steps"] > steps
+
+
+def test_other_options_or_files_cannot_be_resumed(folder: Path, tmp_path: Path) -> None:
+    out = train(folder, tmp_path / "model", _options(1.0))
+    with pytest.raises(InputError, match="other options"):
+        train(folder, out, _options(2.0, seed=9), resume=True)
+    with pytest.raises(InputError, match="nothing to resume"):
+        train(folder, tmp_path / "none", _options(1.0), resume=True)
+    (out / STATE).write_bytes((out / STATE).read_bytes()[:-100])
+    with pytest.raises(ModelError, match="damaged"):
+        train(folder, out, _options(1.0), resume=True)
+
+
+def test_the_model_folder_tells_what_it_is(models: dict[str, Path]) -> None:
+    folder = ModelFolder.open(models["lstm"])
+    card = (models["lstm"] / CARD).read_text()
+    assert f"{folder.config['held_out']['nats_per_note']:.3f}" in card
+    assert folder.config["corpus"]["train_pieces"] == 5
+    assert (models["lstm"] / CURVE).read_text().startswith("<svg")
+    assert not [path for path in models["lstm"].rglob("*") if path.suffix in (".pkl", ".pt", ".tmp")]
+
+
+def test_progress_is_told(folder: Path, tmp_path: Path) -> None:
+    told: list[Progress] = []
+    train(folder, tmp_path / "model", _options(2.0), on_progress=told.append)
+    measured = [p for p in told if p.held_out_nats is not None]
+    assert measured and measured[-1].share_done == 1.0
+    assert [p.step for p in told] == sorted(p.step for p in told)
+    assert all(p.notes_per_second > 0 for p in told)
+
+
+def test_training_learns(folder: Path, tmp_path: Path) -> None:
+    told: list[Progress] = []
+    train(folder, tmp_path / "model", _options(20.0), on_progress=told.append)
+    nats = [p.held_out_nats for p in told if p.held_out_nats is not None]
+    assert min(nats) < nats[0] - 2
+
+
+def test_too_few_pieces_are_refused(tmp_path: Path, folder: Path) -> None:
+    one = next(folder.rglob("*.mid"))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "one.mid").write_bytes(one.read_bytes())
+    with pytest.raises(InputError, match="at least 2 needed"):
+        train(tmp_path / "in", tmp_path / "out", _options())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"preset": "huge"}, {"minutes": 0.0}, {"epochs": -1.0}, {"device": "quantum"}]
+)
+def test_impossible_options_are_refused(wrong: dict[str, Any], folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        train(folder, tmp_path / "out", TrainingOptions(**{"preset": "tiny", **wrong}))
+
+
+def test_the_stream_of_batches_goes_on_where_it_was() -> None:
+    scores = [tune(seed) for seed in range(4)]
+
+    def stream() -> WindowStream:
+        return WindowStream(scores, NoteEvents(), Augmentation(), lanes=3, length=20, seed=5)
+
+    whole, stopped = stream(), stream()
+    batches = [whole.next_batch() for _ in range(30)]
+    for _ in range(11):
+        stopped.next_batch()
+    resumed = stream()
+    resumed.restore(json.loads(json.dumps(stopped.state())))
+    for batch in batches[11:]:
+        again = resumed.next_batch()
+        assert (again.events == batch.events).all() and (again.context == batch.context).all()
+
+
+def test_consecutive_windows_of_a_lane_make_whole_pieces() -> None:
+    notes = NoteEvents()
+    scores = [tune(seed) for seed in range(3)]
+    stream = WindowStream(scores, notes, None, lanes=1, length=16, seed=0)
+    rows = [stream.next_batch().events[0] for _ in range(40)]
+    joined = [row for window in rows for row in window[:-1].tolist()]
+    starts = [n for n, row in enumerate(joined) if row == [-1] * 5]
+    pieces = {tuple(map(tuple, notes.encode(score).tolist())) for score in scores}
+    found = [tuple(map(tuple, joined[a + 1 : b])) for a, b in pairwise(starts)]
+    assert len(found) >= 6 and set(found) == pieces

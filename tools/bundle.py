@@ -1,0 +1,154 @@
+"""Builds what ships with the package: the corpus from a folder of free music, and the trained model.
+
+    python tools/bundle.py corpus FOLDER    FOLDER holds mutopia_keyboard, mutopia_hymns, ...
+    python tools/bundle.py model MODEL      a folder written by `cadenza train --bundled`
+
+The choice of pieces is by rule, not by hand: of each source the shortest ones above a least length, as
+many as its share of the budget allows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from cadenza.corpus import Corpus, scan
+from cadenza.model_folder import (
+    CARD,
+    CONFIG,
+    CURVE,
+    LOG,
+    REPRESENTATION,
+    WEIGHTS,
+    bundled_corpus,
+    bundled_model,
+)
+
+LEAST_BYTES = 1_200
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a style comes from, and how many compressed bytes of it are taken."""
+
+    style: str
+    folder: str
+    budget: int
+    licence: str
+    credit: str
+
+
+SOURCES = (
+    Source(
+        "keyboard",
+        "mutopia_keyboard",
+        420_000,
+        "public domain",
+        "Mutopia Project (https://www.mutopiaproject.org), dedicated to the public domain by its typesetters",
+    ),
+    Source(
+        "hymns",
+        "mutopia_hymns",
+        100_000,
+        "public domain",
+        "Mutopia Project (https://www.mutopiaproject.org), dedicated to the public domain by its typesetters",
+    ),
+    Source(
+        "songs",
+        "openscore_lieder/train",
+        320_000,
+        "CC0-1.0",
+        "OpenScore Lieder Corpus (https://github.com/OpenScore/Lieder)",
+    ),
+    Source(
+        "quartets",
+        "openscore_quartets",
+        260_000,
+        "CC0-1.0",
+        "OpenScore String Quartets (https://github.com/OpenScore/StringQuartets)",
+    ),
+    Source(
+        "game",
+        "freedoom",
+        300_000,
+        "BSD-3-Clause (FREEDOOM-LICENSE.txt)",
+        "the Freedoom project (https://freedoom.github.io), composers in FREEDOOM-CREDITS.gz",
+    ),
+)
+
+
+def build_corpus(free: Path) -> None:
+    """Choose, copy and list the pieces."""
+    target = bundled_corpus()
+    shutil.rmtree(target, ignore_errors=True)
+    lines = [line for source in SOURCES for line in _take(source, free / source.folder, target)]
+    (target.parent / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for name in ("FREEDOOM-LICENSE.txt", "FREEDOOM-CREDITS.gz"):
+        shutil.copyfile(free / "freedoom" / name, target.parent / name)
+    (target.parent / "CREDITS.md").write_text(_credits(lines))
+    total = sum(len(zlib.compress(path.read_bytes(), 9)) for path in target.rglob("*") if path.is_file())
+    print(f"{len(lines)} pieces, {total:,} bytes compressed")
+
+
+def _take(source: Source, folder: Path, target: Path) -> list[dict[str, str]]:
+    corpus: Corpus = scan(folder)
+    usable = sorted((p.path for p in corpus.pieces if p.timing == "grid"), key=lambda p: p.stat().st_size)
+    spent, lines = 0, []
+    for path in usable:
+        data = path.read_bytes()
+        cost = len(zlib.compress(data, 9))
+        if len(data) < LEAST_BYTES or spent + cost > source.budget:
+            continue
+        spent += cost
+        copy = target / source.style / path.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(data)
+        lines.append(
+            {
+                "path": f"{source.style}/{path.name}",
+                "sha256": hashlib.sha256(data).hexdigest(),
+                "source": source.credit,
+                "licence": source.licence,
+            }
+        )
+    print(f"{source.style}: {len(lines)} of {len(corpus.files)} files, {spent:,} bytes compressed")
+    return lines
+
+
+def _credits(lines: list[dict[str, str]]) -> str:
+    parts = ["# Credits\n\nThe music that ships with Cadenza, and that its bundled model learned from:\n\n"]
+    for source in SOURCES:
+        count = sum(line["path"].startswith(f"{source.style}/") for line in lines)
+        parts.append(f"- `{source.style}`: {count} pieces from {source.credit}. Licence: {source.licence}.\n")
+    parts.append("\nEvery file is listed in `manifest.jsonl` with its source, licence and SHA-256.\n")
+    return "".join(parts)
+
+
+def bundle_model(model: Path) -> None:
+    """Copy what composing needs, the weights rounded to bfloat16 to halve them."""
+    target = bundled_model()
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for name in (CONFIG, REPRESENTATION, CARD, LOG, CURVE):
+        shutil.copyfile(model / name, target / name)
+    shutil.copytree(model / "graph-int8", target / "graph-int8")
+    weights = {name: t.to(torch.bfloat16).contiguous() for name, t in load_file(model / WEIGHTS).items()}
+    save_file(weights, target / WEIGHTS)
+    total = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    print(f"{total:,} bytes in {target}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("corpus", "model"))
+    parser.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    (build_corpus if arguments.what == "corpus" else bundle_model)(arguments.folder)
