@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
+from cadenza.errors import InputError
 from cadenza.score import METRE, TEMPO, Score, make_notes
 from cadenza.timing import classify_timing, lay_on_grid
 from music import tune
@@ -68,3 +70,10 @@ def test_a_free_piece_is_written_down_in_seconds() -> None:
     assert laid.ticks_per_quarter == 480
     assert laid.notes["onset"].tolist() == [0, 960, 1920]  # one second at 120 quarters a minute
     assert laid.notes["duration"].tolist() == [480, 480, 480]
+
+
+def test_a_piece_that_never_ends_is_refused_unless_it_is_silent_at_the_start() -> None:
+    with pytest.raises(InputError, match="lasts over"):
+        lay_on_grid(Score(1, make_notes([0, 10**8], 1, 60)), "grid")
+    late = Score(1, make_notes([10**8], 1, 60), metres=np.array([(0, 4, 4)], dtype=METRE))
+    assert lay_on_grid(late, "grid").notes["onset"].tolist() == [0]

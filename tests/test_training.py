@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,8 @@ def _stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     step = training._Run._train_step
 
     def interrupted(run: Any) -> None:
-        if run.step == steps:
-            raise KeyboardInterrupt
+        if run.step == steps - 1:
+            signal.raise_signal(signal.SIGINT)
         step(run)
 
     monkeypatch.setattr(training._Run, "_train_step", interrupted)
@@ -81,6 +82,16 @@ def test_a_finished_run_can_be_made_longer(folder: Path, tmp_path: Path) -> None
     steps = ModelFolder.open(out).config["steps"]
     train(folder, out, _options(3.0), resume=True)
     assert ModelFolder.open(out).config["steps"] > steps
+
+
+def test_a_model_is_not_replaced_unless_told_to(folder: Path, tmp_path: Path) -> None:
+    out = train(folder, tmp_path / "model", _options(1.0))
+    before = (out / WEIGHTS).read_bytes()
+    with pytest.raises(InputError, match="already"):
+        train(folder, out, _options(1.0, seed=5))
+    assert (out / WEIGHTS).read_bytes() == before
+    train(folder, out, _options(1.0, seed=5), overwrite=True)
+    assert (out / WEIGHTS).read_bytes() != before
 
 
 def test_other_options_or_files_cannot_be_resumed(folder: Path, tmp_path: Path) -> None:

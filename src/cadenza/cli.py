@@ -73,7 +73,7 @@ def train(arguments: argparse.Namespace) -> None:
     """Learn a model from a folder."""
     _require_torch()
     folder = _training_folder(arguments)
-    _train(folder, arguments.out, arguments)
+    _train(folder, arguments.out, arguments, overwrite=arguments.force)
     print(arguments.out)
 
 
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> None:
     _require_torch()
     folder = _training_folder(arguments)
     model = arguments.out / "model"
-    _train(folder, model, arguments)
+    _train(folder, model, arguments, overwrite=True)
     paths = _compose(model, arguments.out, arguments)
     first = next(path for path in paths if path.suffix == ".mid")
     tutorial = Path("test_output.mid")
@@ -160,7 +160,7 @@ def _require_torch() -> None:
         raise InputError(f"training needs torch; type: {TRAIN_EXTRA}")
 
 
-def _train(folder: Path, out: Path, arguments: argparse.Namespace) -> None:
+def _train(folder: Path, out: Path, arguments: argparse.Namespace, *, overwrite: bool) -> None:
     from cadenza import training
 
     options = training.TrainingOptions(
@@ -190,7 +190,8 @@ def _train(folder: Path, out: Path, arguments: argparse.Namespace) -> None:
         folder,
         out,
         options,
-        resume=getattr(arguments, "resume", False),
+        resume=arguments.resume,
+        overwrite=overwrite,
         on_progress=lambda progress: _show_progress(meter, progress),
         prepared=prepared,
     )
@@ -329,6 +330,7 @@ def _add_train(verbs: Any) -> None:
     )
     _add_training_options(parser)
     parser.add_argument("--seed", type=_natural, default=0, help="random seed (default 0)")
+    parser.add_argument("--force", action="store_true", help="replace the model that is in --out")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
 
 
@@ -338,7 +340,11 @@ def _add_compose(verbs: Any) -> None:
         "model", metavar="MODEL", nargs="?", type=Path, help="model folder (default: the bundled one)"
     )
     parser.add_argument(
-        "--out", metavar="DIR", type=Path, required=True, help="folder for 001.mid, 001.json, 001.svg ..."
+        "--out",
+        metavar="DIR",
+        type=Path,
+        required=True,
+        help="folder for 001.mid, 001.json, 001.svg ..., replacing those of that name",
     )
     _add_composing_options(parser)
     parser.add_argument("--seed", type=_natural, help="same seed, same music (default: a new one)")
@@ -347,7 +353,11 @@ def _add_compose(verbs: Any) -> None:
 def _add_run(verbs: Any) -> None:
     parser = _add_verb(verbs, run, "cadenza run my_midi_files --minutes 3")
     parser.add_argument(
-        "--out", metavar="DIR", type=Path, default=Path("out"), help="folder for everything (default out)"
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path("out"),
+        help="folder for everything, replacing what an earlier run left (default out)",
     )
     _add_training_options(parser)
     _add_composing_options(parser)

@@ -173,7 +173,12 @@ class _Judge:
         elif len(score) > MAX_NOTES:
             report.verdict, report.reason = "too long", f"{len(score)} notes, more than {MAX_NOTES}; split it"
         else:
-            self._accept_unless_duplicate(report, lay_on_grid(score, timing), timing)
+            try:
+                laid = lay_on_grid(score, timing)
+            except InputError as error:
+                report.verdict, report.reason = "too long", str(error)
+            else:
+                self._accept_unless_duplicate(report, laid, timing)
         return report
 
     def _accept_unless_duplicate(self, report: FileReport, score: Score, timing: Timing) -> None:

@@ -7,7 +7,7 @@ the stream resumable at any window.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -164,19 +164,24 @@ class WindowStream:
         self.buffers = [None] * self.lanes
 
 
-def padded_batches(
-    pieces: Sequence[EncodedPiece], at_once: int, make: Callable[[EncodedPiece], EncodedPiece] = with_start
-) -> list[Batch]:
-    """Whole pieces, the similarly long ones together, filled up with not-applicable events."""
-    ordered = sorted((make(piece) for piece in pieces), key=len)
-    batches = []
-    for first in range(0, len(ordered), at_once):
-        group = ordered[first : first + at_once]
-        shape = (len(group), len(group[-1]))
-        events = np.full((*shape, group[0].events.shape[1]), NOT_APPLICABLE, dtype=np.int64)
-        context = np.full((*shape, group[0].context.shape[1]), NOT_APPLICABLE, dtype=np.int64)
-        for row, piece in enumerate(group):
-            events[row, : len(piece)] = piece.events
-            context[row, : len(piece)] = piece.context
-        batches.append(Batch(events, context))
-    return batches
+def padded_batches(pieces: Sequence[EncodedPiece], most_events: int = 60_000) -> list[Batch]:
+    """Whole pieces, the similarly long ones together, filled up with not-applicable events.
+
+    most_events: how many a batch may hold, for its memory; a longer piece is a batch of its own.
+    """
+    groups: list[list[EncodedPiece]] = [[]]
+    for piece in sorted((with_start(piece) for piece in pieces), key=len):
+        if groups[-1] and (len(groups[-1]) + 1) * len(piece) > most_events:
+            groups.append([])
+        groups[-1].append(piece)
+    return [_padded(group) for group in groups if group]
+
+
+def _padded(group: list[EncodedPiece]) -> Batch:
+    shape = (len(group), len(group[-1]))
+    events = np.full((*shape, group[0].events.shape[1]), NOT_APPLICABLE, dtype=np.int64)
+    context = np.full((*shape, group[0].context.shape[1]), NOT_APPLICABLE, dtype=np.int64)
+    for row, piece in enumerate(group):
+        events[row, : len(piece)] = piece.events
+        context[row, : len(piece)] = piece.context
+    return Batch(events, context)

@@ -59,11 +59,11 @@ def _display_name(field_name: str) -> str:
 
 
 def evaluate_graph(
-    model: GraphModel, representation: Representation, pieces: Sequence[EncodedPiece], at_once: int = 16
+    model: GraphModel, representation: Representation, pieces: Sequence[EncodedPiece]
 ) -> Likelihood:
     """Likelihood of whole pieces, each from its start."""
     likelihood = Likelihood()
-    for batch in padded_batches(pieces, at_once):
+    for batch in padded_batches(pieces):
         x, _ = model.advance(
             batch.events[:, :-1], batch.context[:, :-1], model.initial_state(len(batch.events))
         )

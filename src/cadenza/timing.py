@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cadenza.errors import InputError
 from cadenza.score import METRE, TEMPO, IntArray, NoteArray, Score, bar_ticks, seconds_at
 
 Timing = Literal["grid", "beat", "free"]
@@ -22,6 +23,7 @@ Timing = Literal["grid", "beat", "free"]
 GRID_RESULTANT = 0.7  # at 120 quarters a minute: a spread of about 17 ms around sixteenths
 BEAT_RESULTANT = 0.25
 DIVISIONS = (4, 6, 12)  # of a quarter note: sixteenths, sextuplets, both
+MAX_QUARTERS = 100_000  # 14 hours at 120 a minute; longer times come from damage
 FREE_QPM, FREE_TICKS_PER_QUARTER = 120.0, 480  # free pieces are written down in seconds at this tempo
 
 
@@ -40,7 +42,15 @@ def lay_on_grid(score: Score, timing: Timing) -> Score:
     A "grid" piece whose notes all lie off the grid by one amount is moved onto it, and its bar lines,
     which cannot have been right, go where long and low notes begin. Metres of one beat (written by
     converters that know no bars) become 4/4. Whole empty bars before the first note are dropped.
+    Raises InputError if what remains lasts longer than MAX_QUARTERS.
     """
+    laid = _laid(score, timing)
+    if laid.end > MAX_QUARTERS * laid.ticks_per_quarter:
+        raise InputError(f"lasts over {MAX_QUARTERS:,} quarter notes; cut the silence, or export it again.")
+    return laid
+
+
+def _laid(score: Score, timing: Timing) -> Score:
     if timing == "free":
         return _in_seconds(score)
     score = _with_known_bars(score)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -144,33 +147,60 @@ def train(
     options: TrainingOptions | None = None,
     *,
     resume: bool = False,
+    overwrite: bool = False,
     on_progress: OnProgress | None = None,
     prepared: Prepared | None = None,
 ) -> Path:
     """Learn from the MIDI files below `folder` and write a model folder to `out`, which is returned.
 
-    Raises InputError for a folder with too little in it, and TrainingError if the loss stops being a
-    number. KeyboardInterrupt leaves a model folder that `resume` continues.
+    Raises InputError for a folder with too little in it or an `out` that holds a model already (unless
+    told to `resume` or `overwrite` it), and TrainingError if the loss stops being a number. Ctrl-C ends
+    the step that is under way and leaves a checkpoint that `resume` continues.
     """
     options = options or TrainingOptions()
     out = Path(out)
-    if not resume and (out / CONFIG).exists() and not (out / STATE).exists() and not _is_ours(out):
-        raise InputError(f"{out}: holds other files; choose another folder.")
+    if not resume:
+        _make_room(out, overwrite)
     prepared = prepared or prepare(folder, options)
     run = _Run(prepared, options, out)
     if resume:
         run.restore()
-    try:
-        run.loop(on_progress)
-    except KeyboardInterrupt:
-        run.checkpoint()
-        raise
+    run.loop(on_progress)
     run.finish()
     return out
 
 
-def _is_ours(out: Path) -> bool:
-    return (out / REPRESENTATION).exists()
+def _make_room(out: Path, overwrite: bool) -> None:
+    """Refuse to replace a model or a stopped run unless told to; then remove what would mix with the new one."""
+    taken = [out / name for name in (CONFIG, STATE) if (out / name).exists()]
+    if taken and not overwrite:
+        raise InputError(
+            f"{out}: holds a model or a stopped run already; choose another folder, --resume to go on, "
+            "or --force to replace it."
+        )
+    for path in taken:
+        path.unlink()
+
+
+class _Interruption:
+    """Puts Ctrl-C off until the step under way is over, so that checkpoints are of whole steps."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def __enter__(self) -> _Interruption:
+        self.in_main_thread = threading.current_thread() is threading.main_thread()
+        if self.in_main_thread:
+            self.before = signal.signal(signal.SIGINT, self._request)
+        return self
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C does not wait
+
+    def __exit__(self, *details: object) -> None:
+        if self.in_main_thread:
+            signal.signal(signal.SIGINT, self.before)
 
 
 class _Run:
@@ -198,7 +228,7 @@ class _Run:
             seed=options.seed,
         )
         self.state: State = self.model.initial_state(self.preset.lanes)
-        self.evaluation_batches = padded_batches(_some_of(self._encoded_held_out()), 16)
+        self.evaluation_batches = padded_batches(_some_of(self._encoded_held_out()))
         self.step, self.seconds = 0, 0.0
         self.best_nats, self.best_weights = math.inf, _copy_of(self.model)
         self.since_best = 0
@@ -206,7 +236,7 @@ class _Run:
         self.log: list[dict[str, Any]] = []
         self.recent: list[tuple[float, int]] = []
         self.total_steps = self._steps_of_epochs() if self.epochs else None
-        self.last_checkpoint = self.last_evaluation_share = 0.0
+        self.last_report = self.last_checkpoint = self.last_evaluation_share = 0.0
 
     def _encoded_held_out(self) -> list[EncodedPiece]:
         encode = self.prepared.representation.encode_piece
@@ -229,20 +259,27 @@ class _Run:
     def loop(self, on_progress: OnProgress | None) -> None:
         """Train until the time is over, or the held-out pieces stop gaining."""
         self.model.train()
-        last_report = time.perf_counter()
-        while self.share_done < 1.0 and not self.stopped_early:
-            started = time.perf_counter()
-            self._train_step()
-            now = time.perf_counter()
-            self.seconds += now - started
-            due = self.share_done - self.last_evaluation_share >= 1 / EVALUATIONS
-            if due or self.share_done >= 1.0:
-                self._evaluate_and_log(on_progress)
-            elif on_progress is not None and now - last_report >= 1.0:
-                last_report = now
-                on_progress(self._progress(None, False))
-            if time.perf_counter() - self.last_checkpoint > CHECKPOINT_SECONDS:
-                self.checkpoint()
+        self.last_report = self.last_checkpoint = time.perf_counter()
+        with _Interruption() as interruption:
+            while self.share_done < 1.0 and not self.stopped_early:
+                self._step_and_report(on_progress)
+                late = time.perf_counter() - self.last_checkpoint > CHECKPOINT_SECONDS
+                if late or interruption.requested:
+                    self.checkpoint()
+                if interruption.requested:
+                    raise KeyboardInterrupt
+
+    def _step_and_report(self, on_progress: OnProgress | None) -> None:
+        started = time.perf_counter()
+        self._train_step()
+        now = time.perf_counter()
+        self.seconds += now - started
+        due = self.share_done - self.last_evaluation_share >= 1 / EVALUATIONS
+        if due or self.share_done >= 1.0:
+            self._evaluate_and_log(on_progress)
+        elif on_progress is not None and now - self.last_report >= 1.0:
+            self.last_report = now
+            on_progress(self._progress(None, False))
 
     def _train_step(self) -> None:
         batch = _to_device(self.stream.next_batch(), self.device)
@@ -415,7 +452,7 @@ class _Run:
 
     def _final_likelihood(self) -> Likelihood:
         self.model.load_state_dict(self.best_weights)
-        batches = padded_batches(self._encoded_held_out(), 16)
+        batches = padded_batches(self._encoded_held_out())
         return evaluate_model(self.model, self.prepared.representation, batches, self.device)
 
 
