@@ -51,6 +51,7 @@ WARM_UP_STEPS = 30
 FINAL_LEARNING_RATE = 0.02  # as a share of the highest
 GRADIENT_NORM = 1.0
 PERFORMANCE_SHARE = 0.1  # of pieces that leave the grid; from here on notes may
+SMALL_CORPUS_NOTES, SMALL_CORPUS_DROPOUT = 50_000, 0.3
 EVALUATION_NOTES = 40_000  # held-out notes that progress is measured on
 EVALUATIONS = 12  # in a run
 PATIENCE = 4  # evaluations without a better one, after which training stops
@@ -79,11 +80,14 @@ class TrainingOptions:
         if self.epochs is not None and not 0 < self.epochs < 1e6:
             raise InputError("the number of epochs must be above 0.")
 
-    def resolved(self) -> tuple[Preset, ModelConfig]:
-        """The preset, with its network as these options change it."""
-        preset = PRESETS[self.preset]
-        changes = {"architecture": self.architecture} if self.architecture else {}
-        return preset, ModelConfig(**{**preset.model, **changes})
+    def network(self, notes: int) -> ModelConfig:
+        """The preset's network as these options change it, for a corpus of so many notes."""
+        model = dict(PRESETS[self.preset].model)
+        if self.architecture:
+            model["architecture"] = self.architecture
+        if notes < SMALL_CORPUS_NOTES:
+            model["dropout"] = max(model.get("dropout", 0.0), SMALL_CORPUS_DROPOUT)
+        return ModelConfig(**model)
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None 
     corpus = corpus or scan(folder, allow_drums_only=options.allow_drums_only)
     corpus.require_pieces(2)
     train_pieces, held_out = split(corpus.pieces)
-    preset, _ = options.resolved()
+    preset = PRESETS[options.preset]
     warnings = []
     if len(corpus.pieces) < 20:
         warnings.append(
@@ -208,7 +212,8 @@ class _Run:
 
     def __init__(self, prepared: Prepared, options: TrainingOptions, out: Path) -> None:
         self.prepared, self.options, self.out = prepared, options, out
-        self.preset, self.model_config = options.resolved()
+        self.preset = PRESETS[options.preset]
+        self.model_config = options.network(sum(len(piece.score) for piece in prepared.train))
         self.minutes = options.minutes or (None if options.epochs else self.preset.minutes)
         self.epochs = None if options.minutes else options.epochs or (self.preset.epochs or None)
         if self.epochs and not options.minutes:
