@@ -1,0 +1,454 @@
+"""How fast Cadenza is beside its peers and the machine's own limits, all measured in one run.
+
+Contenders of a group take turns, round after round (A B A B), so that a machine that slows down slows
+all of them. Rates are medians over the rounds; a ratio is the median over the rounds of our rate over the
+peer's in the same round. The last line is JSON.
+
+    python -m benchmarks.speed FOLDER [--model MODEL] [--seconds N] [--rounds N] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks import tutorial
+from benchmarks.tutorial import exit_code, require, say
+from cadenza.composer import ComposeOptions, Composer
+from cadenza.corpus import Corpus, Piece, scan
+from cadenza.errors import CadenzaError, InputError
+from cadenza.events import NoteEvents
+from cadenza.midi import read_midi
+
+if TYPE_CHECKING:
+    import torch
+
+    from cadenza.training import _Run
+
+READ_FILES = 5  # that music21 reads too
+ENCODED_FILES = 100
+BARS = 16
+MATRIX = 2048
+COPIED_BYTES = 256 * 1024 * 1024
+PACKAGES = ("cadenza", "torch", "onnxruntime", "numpy", "symusic", "miditok", "music21", "keras")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Something to measure: `work` does a little of it and returns how much, in the group's unit."""
+
+    name: str
+    work: Callable[[], float]
+    peer: bool = False
+    flop: float = 0.0  # matrix arithmetic in a unit of work, where known
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came out. rate: units a second, or seconds a run if the unit is "s"."""
+
+    group: str
+    name: str
+    rate: float
+    unit: str
+    ratio: float | None = None  # how many times faster the group's first contender is
+    gflops: float | None = None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all groups share."""
+
+    corpus: Corpus
+    model: Path | None
+    composer: Composer
+    seconds: float
+    rounds: int
+    scratch: Path
+
+    def measure(self, group: str, unit: str, contenders: Sequence[Contender]) -> list[Row]:
+        """Rows of a group, whose first contender is the one that peers are compared with."""
+        say(f"measuring {group} ...")
+        for contender in contenders:
+            contender.work()
+        rounds = [[_rate(c.work, self.seconds) for c in contenders] for _ in range(self.rounds)]
+        return [_row(group, unit, c, rounds, k) for k, c in enumerate(contenders)]
+
+
+def _rate(work: Callable[[], float], seconds: float) -> float:
+    done, started = 0.0, time.perf_counter()
+    while True:
+        done += work()
+        elapsed = time.perf_counter() - started
+        if elapsed >= seconds:
+            return done / elapsed
+
+
+def _row(group: str, unit: str, contender: Contender, rounds: list[list[float]], k: int) -> Row:
+    rate = statistics.median(rates[k] for rates in rounds)
+    ratio = statistics.median(rates[0] / rates[k] for rates in rounds) if contender.peer else None
+    gflops = rate * contender.flop / 1e9 if contender.flop else None
+    return Row(group, contender.name, 1 / rate if unit == "s" else rate, unit, ratio, gflops)
+
+
+# -- reading and encoding -------------------------------------------------------------------------
+
+
+def reading(bench: Bench) -> list[Row]:
+    """Files a second, everybody on the same few files; our scan also on the whole folder."""
+    import symusic
+
+    pieces = _accepted(_typical(bench.corpus.pieces, READ_FILES), tutorial.read_names, symusic.Score)
+    paths = [piece.path for piece in pieces]
+    folder = bench.scratch / "read"
+    folder.mkdir()
+    for index, path in enumerate(paths):
+        shutil.copy(path, folder / f"{index}{path.suffix}")
+    contenders = [
+        Contender("cadenza scan (read, judge, lay on grid)", lambda: len(scan(folder).files)),
+        Contender("cadenza read_midi", lambda: _each(read_midi, paths)),
+        Contender("music21, as the tutorial reads", lambda: _each(tutorial.read_names, paths), peer=True),
+        Contender("symusic, parsing alone", lambda: _each(symusic.Score, paths), peer=True),
+        Contender("cadenza scan, the whole folder", lambda: len(scan(bench.corpus.root).files)),
+    ]
+    return bench.measure("reading", "files/s", contenders)
+
+
+def encoding(bench: Bench) -> list[Row]:
+    """Notes a second, from scores in memory to the numbers that networks learn from."""
+    import symusic
+
+    events, remi = NoteEvents(), _remi()
+    pieces = _accepted(
+        _typical(bench.corpus.pieces, ENCODED_FILES), lambda path: remi.encode(symusic.Score(path))
+    )
+    notes = sum(len(piece.score) for piece in pieces)
+    scores = [piece.score for piece in pieces]
+    parsed = [symusic.Score(piece.path) for piece in pieces]
+    contenders = [
+        Contender("cadenza encode", lambda: notes * bool(_each(events.encode, scores))),
+        Contender("MidiTok REMI", lambda: notes * bool(_each(remi.encode, parsed)), peer=True),
+        Contender("cadenza encode with context", lambda: notes * bool(_each(events.encode_piece, scores))),
+    ]
+    return bench.measure("encoding", "notes/s", contenders)
+
+
+def _remi() -> Any:
+    """MidiTok's REMI with our grid, loudness levels, tempo, metre and instruments, in one stream."""
+    import miditok
+
+    config = miditok.TokenizerConfig(
+        beat_res={(0, 4): 12},
+        num_velocities=16,
+        use_tempos=True,
+        use_time_signatures=True,
+        use_programs=True,
+        one_token_stream_for_programs=True,
+    )
+    return miditok.REMI(config)
+
+
+def _typical(pieces: Sequence[Piece], count: int) -> list[Piece]:
+    """Pieces of all lengths, evenly chosen from the shortest to the longest without the very ends."""
+    ordered = sorted(pieces, key=lambda piece: (len(piece.score), piece.fingerprint))
+    places = (np.arange(count) + 0.5) / count * len(ordered)
+    return [ordered[int(place)] for place in places] if len(ordered) > count else ordered
+
+
+def _accepted(pieces: Sequence[Piece], *readers: Callable[[Path], Any]) -> list[Piece]:
+    """Pieces whose files the peers can handle; the others are named."""
+    accepted = []
+    for piece in pieces:
+        try:
+            for reader in readers:
+                reader(piece.path)
+            accepted.append(piece)
+        except Exception as error:  # every library has its own
+            say(f"left out, as a peer fails on it: {piece.path} ({type(error).__name__}: {error})")
+    if not accepted:
+        raise InputError("the peers can read none of the chosen files; choose another folder.")
+    return accepted
+
+
+def _each(function: Callable[[Any], Any], items: Sequence[Any]) -> int:
+    for item in items:
+        function(item)
+    return len(items)
+
+
+# -- training -------------------------------------------------------------------------------------
+
+
+def training(bench: Bench) -> list[Row]:
+    """Supervised targets a second: the tutorial's network both ways, and our default network."""
+    same, default = _run(bench, "tutorial"), _run(bench, "small")
+    network, batches = _keras(same)
+    contenders = [
+        Contender("cadenza --preset tutorial", lambda: _step(same), flop=_flop(same)),
+        Contender(
+            "Keras, the tutorial's network",
+            lambda: _keras_step(network, batches),
+            peer=True,
+            flop=_keras_flop(network),
+        ),
+        Contender("cadenza --preset small (default)", lambda: _step(default), flop=_flop(default)),
+    ]
+    return bench.measure("training", "targets/s", contenders)
+
+
+def _run(bench: Bench, preset: str) -> _Run:
+    """A training run that `_step` takes step by step; nothing is written."""
+    from cadenza.training import TrainingOptions, _Run, prepare
+
+    options = TrainingOptions(preset=preset, minutes=60.0)
+    prepared = prepare(bench.corpus.root, options, bench.corpus)
+    return _Run(prepared, options, bench.scratch / preset)
+
+
+def _step(run: _Run) -> int:
+    run._train_step()
+    return run.recent[-1][1]
+
+
+def _flop(run: _Run) -> float:
+    """Of a target, forward and backward: six for every weight that is multiplied."""
+    named = run.model.named_parameters()
+    return 6.0 * sum(
+        p.numel() for name, p in named if p.ndim == 2 and not name.startswith(("embed.", "condition."))
+    )
+
+
+def _keras(run: _Run) -> tuple[Any, Any]:
+    classes = tutorial.class_count(run.prepared)
+    windows = tutorial.Windows(tutorial.row_of(run.prepared, run.prepared.train), classes)
+    return tutorial.build_network(classes), windows.batches()
+
+
+def _keras_step(network: Any, batches: Any) -> int:
+    x, targets = next(batches)
+    network.train_on_batch(x, targets)
+    return len(targets)
+
+
+def _keras_flop(network: Any) -> float:
+    """Of a target: its LSTMs go over a whole window for it."""
+    recurrent = [layer for layer in network.layers if hasattr(layer, "recurrent_activation")]
+    weights = sum(int(np.prod(w.shape)) for layer in recurrent for w in layer.weights if len(w.shape) == 2)
+    return 6.0 * weights * tutorial.WINDOW
+
+
+# -- composing ------------------------------------------------------------------------------------
+
+
+def composing(bench: Bench) -> list[Row]:
+    """Notes a second of finished pieces; the peer predicts one note at a time."""
+    network = tutorial.build_network(_names(bench))
+    window = np.random.default_rng(0).random((1, tutorial.WINDOW, 1), dtype=np.float32)
+    seeds = itertools.count(1)
+    contenders = [
+        Contender("cadenza, one piece", lambda: _compose(bench.composer, 1, next(seeds))),
+        Contender(
+            "Keras predict, note by note",
+            lambda: _each(lambda x: network.predict(x, verbose=0), [window] * 4),
+            peer=True,
+        ),
+        Contender("cadenza, 16 pieces side by side", lambda: _compose(bench.composer, 16, next(seeds))),
+    ]
+    return bench.measure("composing", "notes/s", contenders)
+
+
+def _names(bench: Bench) -> int:
+    from cadenza.tokens import NotesAndChords
+
+    return NotesAndChords.of(piece.score for piece in bench.corpus.pieces).schema.fields[0].size
+
+
+def _compose(composer: Composer, num: int, seed: int) -> int:
+    pieces = composer.compose_many(options=ComposeOptions(bars=BARS, num=num, seed=seed))
+    return sum(len(piece.score) for piece in pieces)
+
+
+# -- cold start -----------------------------------------------------------------------------------
+
+
+def cold_start(bench: Bench) -> list[Row]:
+    """Seconds from the command to its end, each a process of its own."""
+    [middle] = _typical(bench.corpus.pieces, 1)[:1]
+    model = [str(bench.model)] if bench.model else []
+    out = str(bench.scratch / "composed")
+    compose = ["compose", *model, "--out", out, "--num", "4", "--bars", str(BARS), "--seed", "1"]
+    commands = {
+        "cadenza --help": ["-m", "cadenza", "--help"],
+        "cadenza inspect FILE": ["-m", "cadenza", "inspect", str(middle.path)],
+        f"cadenza compose --num 4 --bars {BARS}": ["-m", "cadenza", *compose],
+        "python -c pass": ["-c", "pass"],
+        "python -c 'import music21'": ["-c", "import music21"],
+        "python -c 'import keras'": ["-c", "import keras"],
+    }
+    contenders = [Contender(name, partial(_process, arguments)) for name, arguments in commands.items()]
+    return bench.measure("cold start", "s", contenders)
+
+
+def _process(arguments: Sequence[str]) -> int:
+    environment = {"KERAS_BACKEND": "torch", **os.environ}
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise CadenzaError(f"python {' '.join(arguments)} failed: {done.stderr.strip()[-500:]}")
+    return 1
+
+
+# -- the machine ----------------------------------------------------------------------------------
+
+
+def machine(bench: Bench) -> list[Row]:
+    """What this machine's processor and memory give to plain large operations."""
+    import torch
+
+    from cadenza.training import has_fast_bfloat16
+
+    kinds = {"fp32": torch.float32}
+    if has_fast_bfloat16(torch.device("cpu")):
+        kinds["bf16"] = torch.bfloat16
+    products = [Contender(f"{name} matrix product", _product(kind)) for name, kind in kinds.items()]
+    rows = bench.measure("machine", "GFLOP/s", products)
+    return rows + bench.measure("machine", "GB/s", [Contender("memory copy, read and written", _copy())])
+
+
+def _product(kind: torch.dtype) -> Callable[[], float]:
+    import torch
+
+    a = torch.randn(MATRIX, MATRIX).to(kind)
+    b = torch.randn(MATRIX, MATRIX).to(kind)
+    out = torch.empty_like(a)
+
+    def work() -> float:
+        torch.mm(a, b, out=out)
+        return 2 * MATRIX**3 / 1e9
+
+    return work
+
+
+def _copy() -> Callable[[], float]:
+    import torch
+
+    source = torch.ones(COPIED_BYTES // 4)
+    target = torch.zeros_like(source)
+
+    def work() -> float:
+        target.copy_(source)
+        return 2 * COPIED_BYTES / 1e9
+
+    return work
+
+
+# -- the command line -----------------------------------------------------------------------------
+
+GROUPS = (reading, encoding, training, composing, cold_start, machine)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure every group, print the table and the JSON line."""
+    arguments = _parser().parse_args(argv)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # everything is compared on the processor
+
+    def work() -> None:
+        require("torch", "onnx", "safetensors", "keras", "miditok", "music21")
+        with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # music21 and MidiTok comment on the files
+            bench = _bench(arguments, Path(scratch))
+            rows = [row for group in GROUPS for row in group(bench)]
+        if not arguments.json:
+            _print_table(rows)
+        print(json.dumps(_summary(bench, rows)))
+
+    return exit_code(work)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.speed",
+        description="How fast Cadenza is beside its peers and the machine's own limits.",
+    )
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="MIDI files")
+    parser.add_argument(
+        "--model", metavar="MODEL", type=Path, help="that composes (default: the bundled one)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=1.0, help="at least, of each turn of a contender (default 1)"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each contender (default 5)")
+    parser.add_argument("--json", action="store_true", help="print the JSON line alone")
+    return parser
+
+
+def _bench(arguments: argparse.Namespace, scratch: Path) -> Bench:
+    if arguments.rounds < 1:
+        raise InputError("--rounds must be at least 1.")
+    composer = Composer.from_pretrained(arguments.model)
+    corpus = scan(arguments.folder)
+    corpus.require_pieces(2)
+    tutorial.keras_module()  # before anything is measured, so that its backend is chosen in time
+    return Bench(corpus, arguments.model, composer, arguments.seconds, arguments.rounds, scratch)
+
+
+def _print_table(rows: Sequence[Row]) -> None:
+    limit = next(row.rate for row in rows if row.name.startswith("fp32"))
+    group = ""
+    for row in rows:
+        heading = row.group if row.group != group else ""
+        group = row.group
+        rate = (
+            f"{row.rate:,.3f}"
+            if row.rate < 10
+            else f"{row.rate:,.1f}"
+            if row.rate < 1000
+            else f"{row.rate:,.0f}"
+        )
+        notes = [f"ours is {row.ratio:,.3g} times as fast"] if row.ratio else []
+        if row.gflops:
+            notes.append(f"{row.gflops:,.1f} GFLOP/s, {row.gflops / limit:.0%} of the fp32 limit")
+        print(f"{heading:<12}{row.name:<42}{rate:>12} {row.unit:<10}{'; '.join(notes)}".rstrip())
+
+
+def _summary(bench: Bench, rows: Sequence[Row]) -> dict[str, Any]:
+    import torch
+
+    return {
+        "benchmark": "speed",
+        "folder": bench.corpus.root.name,
+        "files": len(bench.corpus.files),
+        "pieces": len(bench.corpus.pieces),
+        "model": bench.composer.folder.digest,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "keras_backend": tutorial.keras_module().backend.backend(),
+        "seconds": bench.seconds,
+        "rounds": bench.rounds,
+        "versions": {name: version(name) for name in PACKAGES},
+        "rows": [{key: _rounded(value) for key, value in asdict(row).items()} for row in rows],
+    }
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
