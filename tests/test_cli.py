@@ -169,6 +169,28 @@ def test_training_without_torch_names_the_command(folder: Path, tmp_path: Path) 
     assert "pip install 'cadenza[train]'" in done.stderr and done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    "wrong", [["--bars", "0"], ["--temperature", "99"], ["--prompt-bars", "2"], ["--prompt", "none.mid"]]
+)
+def test_run_checks_composing_options_before_it_trains(
+    folder: Path, tmp_path: Path, wrong: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = _run(
+        capsys, "run", folder, "--preset", "tiny", "--epochs", 1, "--out", tmp_path / "o", *wrong
+    )
+    assert code == 2 and out == ""
+    assert not (tmp_path / "o").exists()
+
+
+def test_inspecting_a_file_that_cannot_be_read_exits_with_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, content in (("a.mid", b""), ("b.mid", b"MThd"), ("c.txt", b"x")):
+        (tmp_path / name).write_bytes(content)
+        code, _, err = _run(capsys, "inspect", tmp_path / name)
+        assert code == 2 and name in err
+
+
 def test_a_missing_default_folder_is_explained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from cadenza import ComposeOptions, Composer, InputError, ModelError, Score, read_midi
-from cadenza.composer import first_bars
+from cadenza.composer import until
 from cadenza.midi import midi_bytes
 from cadenza.model_folder import CONFIG, REPRESENTATION, WEIGHTS
 from cadenza.score import bar_lines
@@ -47,7 +49,7 @@ def test_a_continuation_begins_with_its_prompt(models: dict[str, Path]) -> None:
     scale = prompt.ticks_per_quarter // piece.ticks_per_quarter
     end = 2 * 4 * piece.ticks_per_quarter
     opening = piece.notes[piece.notes["onset"] < end]
-    expected = first_bars(prompt, 2).notes
+    expected = until(prompt, 2 * 4 * prompt.ticks_per_quarter).notes
     np.testing.assert_array_equal(opening["onset"] * scale, expected["onset"])
     np.testing.assert_array_equal(opening["pitch"], expected["pitch"])
 
@@ -61,12 +63,13 @@ def test_a_prompt_that_cannot_be_continued_is_refused(models: dict[str, Path], t
 
 def test_the_sidecar_says_how_to_compose_it_again(models: dict[str, Path], tmp_path: Path) -> None:
     composer = Composer.from_pretrained(models["lstm"])
-    pieces = composer.compose_many(num=2, bars=4, temperature=0.9)
+    pieces = list(composer.compose_many(num=2, bars=4, temperature=0.9))
     paths = pieces[1].save_all(tmp_path, "002")
     assert [path.name for path in paths] == ["002.mid", "002.svg", "002.json"]
     sidecar = json.loads((tmp_path / "002.json").read_text())
     assert sidecar["options"]["temperature"] == 0.9 and sidecar["piece"] == 2
-    again = composer.compose_many(num=2, bars=4, temperature=0.9, seed=sidecar["seed"])[1]
+    options = {k: v for k, v in sidecar["options"].items() if k != "prompt"}
+    again = list(composer.compose_many(**options, seed=sidecar["seed"]))[sidecar["piece"] - 1]
     assert midi_bytes(again.score) == (tmp_path / "002.mid").read_bytes()
     assert read_midi(tmp_path / "002.mid").instruments == pieces[1].score.instruments
 
@@ -83,8 +86,6 @@ def test_impossible_options_are_refused(models: dict[str, Path], wrong: dict[str
 @pytest.mark.parametrize("name", [CONFIG, REPRESENTATION])
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"format_version": 99}', "\x80"])
 def test_a_damaged_model_is_refused(models: dict[str, Path], tmp_path: Path, name: str, content: str) -> None:
-    import shutil
-
     broken = tmp_path / "model"
     shutil.copytree(models["lstm"], broken)
     (broken / name).write_text(content, encoding="latin-1")
@@ -92,9 +93,59 @@ def test_a_damaged_model_is_refused(models: dict[str, Path], tmp_path: Path, nam
         Composer.from_pretrained(broken)
 
 
-def test_a_missing_model_or_weights_are_refused(models: dict[str, Path], tmp_path: Path) -> None:
-    import shutil
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("repertoire",), None),
+        (("repertoire", "kinds"), [999]),
+        (("repertoire", "metres"), []),
+        (("repertoire", "longest_run"), "many"),
+        (("representation", "steps_per_quarter"), 12.5),
+        (("representation", "velocity_levels"), 20),
+        (("representation", "type"), "braille"),
+    ],
+)
+def test_a_model_with_hostile_values_is_refused(
+    models: dict[str, Path], tmp_path: Path, path: tuple[str, ...], value: Any
+) -> None:
+    broken = tmp_path / "model"
+    shutil.copytree(models["lstm"], broken)
+    data = json.loads((broken / REPRESENTATION).read_text())
+    inner = data
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    (broken / REPRESENTATION).write_text(json.dumps(data))
+    with pytest.raises(InputError):
+        Composer.from_pretrained(broken)
 
+
+@pytest.mark.parametrize("sampling", [None, {"heat": 1}, {"temperature": "hot"}, {"temperature": -1}])
+def test_a_model_with_impossible_sampling_options_is_refused(
+    models: dict[str, Path], tmp_path: Path, sampling: Any
+) -> None:
+    broken = tmp_path / "model"
+    shutil.copytree(models["lstm"], broken)
+    config = json.loads((broken / CONFIG).read_text())
+    (broken / CONFIG).write_text(json.dumps({**config, "sampling": sampling}))
+    with pytest.raises(ModelError):
+        Composer.from_pretrained(broken)
+
+
+def test_silence_at_the_end_of_a_prompt_counts(models: dict[str, Path]) -> None:
+    tail = tune(9, bars=6)
+    silent = tail.notes[(tail.notes["onset"] < 2 * 1920) | (tail.notes["onset"] >= 4 * 1920)]
+    prompt = replace(tail, notes=silent)
+    piece = (
+        Composer.from_pretrained(models["lstm"]).compose(prompt=prompt, prompt_bars=4, bars=2, seed=1).score
+    )
+    bar = 4 * piece.ticks_per_quarter
+    onset = piece.notes["onset"]
+    assert not ((onset >= 2 * bar) & (onset < 4 * bar)).any()
+    assert piece.end <= 6 * bar
+
+
+def test_a_missing_model_or_weights_are_refused(models: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such model folder"):
         Composer.from_pretrained(tmp_path / "nowhere")
     broken = tmp_path / "model"

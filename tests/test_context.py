@@ -26,7 +26,7 @@ from music import random_score, tune
 def test_stepping_tells_the_same_as_whole_pieces(seed: int, microtiming: bool) -> None:
     score = random_score(seed, 150) if seed % 2 else tune(seed, bars=12)
     notes = NoteEvents(microtiming=microtiming)
-    piece = notes.encode_piece(score, bars_left_known=True)
+    piece = notes.encode_piece(score, bars_to_come=0)
     tracker = ContextTracker(notes.steps_per_quarter, notes.max_onset, 2, _bars(piece.context))
     events = np.repeat(piece.events[:, None].astype(np.int64), 2, axis=1)
     for n, event in enumerate(events):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cadenza.cli import main
 from cadenza.corpus import Corpus, scan, split
 from cadenza.errors import InputError
 from cadenza.midi import midi_bytes, write_midi
@@ -80,6 +82,28 @@ def test_folders_that_form_a_loop_and_pipes_do_no_harm(tmp_path: Path) -> None:
     verdicts = _verdicts(scan(tmp_path))
     assert verdicts.pop("pipe.mid") == "unreadable"
     assert set(verdicts.values()) == {"ok"} and len(verdicts) == 2
+
+
+def test_a_folder_that_cannot_be_opened_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path, 2)
+    walk = os.walk
+
+    def refusing(root: Path, onerror: Any) -> Any:
+        onerror(PermissionError(13, "Permission denied", str(tmp_path / "secret")))
+        return walk(root)
+
+    monkeypatch.setattr(os, "walk", refusing)
+    verdicts = _verdicts(scan(tmp_path))
+    assert verdicts["secret"] == "unreadable" and len(verdicts) == 3
+
+
+def test_names_that_are_not_unicode_do_no_harm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    write_folder(folder, 3)
+    assert main(["inspect", str(tmp_path), "--json"]) == 0
+    assert (
+        main(["train", str(tmp_path), "--out", str(tmp_path / "m"), "--preset", "tiny", "--epochs", "1"]) == 0
+    )
 
 
 def test_sub_folders_are_styles(folder: Path) -> None:

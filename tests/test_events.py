@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cadenza.dataset import Augmentation, augment
-from cadenza.errors import ModelError
+from cadenza.errors import InputError
 from cadenza.events import NoteEvents
 from cadenza.schema import NOT_APPLICABLE
 from cadenza.score import METRE, Score, make_notes
@@ -40,7 +40,7 @@ def test_decoding_what_was_encoded_gives_the_quantised_score(score: Score, notes
 @settings(max_examples=50, deadline=None)
 @given(SCORES, REPRESENTATIONS)
 def test_encoding_is_canonical_and_within_the_schema(score: Score, notes: NoteEvents) -> None:
-    piece = notes.encode_piece(score, bars_left_known=True)
+    piece = notes.encode_piece(score, bars_to_come=0)
     np.testing.assert_array_equal(notes.encode(notes.quantise(score)), piece.events)
     for columns, fields in ((piece.events, notes.schema.fields), (piece.context, notes.schema.context)):
         for column, field in zip(columns.T, fields, strict=True):
@@ -82,7 +82,7 @@ def test_microtiming_keeps_a_performance_to_an_eighth_of_a_step() -> None:
 def test_position_counts_from_the_bar_line_in_every_metre() -> None:
     metres = np.array([(0, 3, 4), (3 * 480, 2, 4)], dtype=METRE)
     score = Score(480, make_notes([0, 480, 3 * 480, 5 * 480 + 240], 240, 60), metres=metres)
-    piece = NoteEvents().encode_piece(score, bars_left_known=True)
+    piece = NoteEvents().encode_piece(score, bars_to_come=0)
     note = piece.events[:, KIND] > TEMPO_KIND
     assert piece.context[note, 0].tolist() == [0, 12, 0, 6, 0]
     assert piece.context[note, 3].tolist() == [3, 3, 2, 1, 0]
@@ -113,5 +113,5 @@ def test_a_key_struck_again_ends_its_sounding_note() -> None:
     "wrong", [{"steps_per_quarter": 0}, {"velocity_levels": 0}, {"velocity_levels": 500}]
 )
 def test_impossible_resolutions_are_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ModelError):
+    with pytest.raises(InputError):
         NoteEvents(**wrong)  # type: ignore[arg-type]

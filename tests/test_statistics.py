@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import ArrayLike
 
 from cadenza.score import METRE, NoteArray, Score, make_notes, transpose
-from cadenza.statistics import describe, summarise
+from cadenza.statistics import describe
 
 TPQ = 480
 BAR = 4 * TPQ
@@ -191,15 +191,3 @@ def test_bars_follow_the_metre() -> None:
 def test_a_note_rounded_past_the_end_stays_in_the_last_bar() -> None:
     measures = describe(Score(TPQ, make_notes([0, 2 * BAR - 1], [1, 1], [60, 60])))
     assert (measures["bars"], measures["distinct_bars_share"]) == (2, 1)
-
-
-def test_summary_gives_percentiles() -> None:
-    scores = [Score(TPQ, line([60] * count)) for count in range(1, 12)]
-    summary = summarise(scores)
-    assert summary["notes"] == pytest.approx((2, 6, 10))
-    assert set(summary) == set(describe(scores[0]))
-    assert all(low <= median <= high for low, median, high in summary.values())
-
-
-def test_summary_of_nothing_is_empty() -> None:
-    assert summarise([]) == {}

@@ -84,6 +84,63 @@ def test_a_finished_run_can_be_made_longer(folder: Path, tmp_path: Path) -> None
     assert ModelFolder.open(out).config["steps"] > steps
 
 
+def test_a_longer_run_goes_on_being_evaluated(folder: Path, tmp_path: Path) -> None:
+    out = train(folder, tmp_path / "model", _options(1.0))
+    told: list[Progress] = []
+    train(folder, out, _options(20.0), resume=True, on_progress=told.append)
+    assert len([p for p in told if p.held_out_nats is not None]) >= 8
+
+
+def test_a_run_that_gains_no_more_stops_says_so_and_keeps_the_best(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cadenza import training
+
+    calls, measure = [0], training.evaluate_model
+
+    def worse_every_time(*arguments: Any) -> Any:
+        calls[0] += 1
+        likelihood = measure(*arguments)
+        likelihood.nats["onset"] += 1e6 * calls[0]
+        return likelihood
+
+    monkeypatch.setattr(training, "evaluate_model", worse_every_time)
+    told: list[Progress] = []
+    out = train(folder, tmp_path / "model", _options(20.0), on_progress=told.append)
+    assert told[-1].stopped_early and told[-1].share_done < 1
+    longer = train(folder, out, _options(30.0), resume=True)
+    assert ModelFolder.open(longer).config["steps"] > told[-1].step
+
+
+def test_a_kill_while_the_model_is_written_leaves_no_mixture(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cadenza import training
+
+    out = train(folder, tmp_path / "model", _options(1.0))
+
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "write_graphs", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(folder, out, _options(2.0), resume=True)
+    with pytest.raises(ModelError):
+        ModelFolder.open(out)
+    train(folder, out, _options(2.0), resume=True)
+    assert ModelFolder.open(out).config["steps"] > 1
+
+
+def test_bad_options_leave_a_finished_model_alone(folder: Path, tmp_path: Path) -> None:
+    out = train(folder, tmp_path / "model", _options(1.0))
+    with pytest.raises(InputError):
+        train(folder, out, _options(1.0, device="quantum"), overwrite=True)
+    with pytest.raises(InputError):
+        train(tmp_path / "nowhere", out, _options(1.0), overwrite=True)
+    assert ModelFolder.open(out).precisions == ["fp32"]
+
+
 def test_a_model_is_not_replaced_unless_told_to(folder: Path, tmp_path: Path) -> None:
     out = train(folder, tmp_path / "model", _options(1.0))
     before = (out / WEIGHTS).read_bytes()
@@ -140,7 +197,16 @@ def test_too_few_pieces_are_refused(tmp_path: Path, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"preset": "huge"}, {"minutes": 0.0}, {"epochs": -1.0}, {"device": "quantum"}]
+    "wrong",
+    [
+        {"preset": "huge"},
+        {"minutes": 0.0},
+        {"epochs": -1.0},
+        {"device": "quantum"},
+        {"device": "meta"},
+        {"seed": -1},
+        {"minutes": 1.0, "epochs": 1.0},
+    ],
 )
 def test_impossible_options_are_refused(wrong: dict[str, Any], folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cadenza.errors import CadenzaError, InputError, MidiError, ModelError, TrainingError
+from cadenza.errors import CadenzaError, InputError, MidiError, ModelError, StorageError, TrainingError
 from cadenza.version import __version__
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ __all__ = [
     "MidiError",
     "ModelError",
     "Score",
+    "StorageError",
     "TrainingError",
     "TrainingOptions",
     "__version__",

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed or stopped, 2 bad input or usage.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from cadenza.presets import PRESETS
 from cadenza.version import __version__
 
 if TYPE_CHECKING:
+    from cadenza.composer import ComposeOptions
     from cadenza.corpus import Corpus, FileReport
     from cadenza.training import Progress
 
@@ -27,6 +29,9 @@ TRAIN_EXTRA = "pip install 'cadenza[train]'"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be valid text
     arguments = _parser().parse_args(argv)
     try:
         return int(arguments.verb(arguments) or 0)
@@ -57,11 +62,11 @@ def inspect(arguments: argparse.Namespace) -> None:
         for report in corpus.files:
             print(_report_line(report))
         _print_totals(corpus)
-    if arguments.path.is_file():
+    if not arguments.path.is_dir():
         report = corpus.files[0]
-        if report.verdict == "unreadable":
-            raise InputError(f"{report.path}: {report.reason}")
-        if not arguments.json and report.facts:
+        if not report.facts:
+            raise InputError(f"{report.path}: {report.verdict} ({report.reason}).")
+        if not arguments.json:
             _print_notes(arguments.path)
     elif not corpus.pieces:
         raise InputError(
@@ -79,22 +84,23 @@ def train(arguments: argparse.Namespace) -> None:
 
 def compose(arguments: argparse.Namespace) -> None:
     """Compose new pieces with a trained model."""
-    for path in _compose(arguments.model, arguments.out, arguments):
-        print(path)
+    _compose(arguments.model, arguments.out, arguments)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Inspect, train and compose in one go."""
+    from cadenza.files import write_atomic
+
     _require_torch()
     folder = _training_folder(arguments)
+    _check_composing(arguments)
     model = arguments.out / "model"
     _train(folder, model, arguments, overwrite=True)
-    paths = _compose(model, arguments.out, arguments)
-    first = next(path for path in paths if path.suffix == ".mid")
+    print(model)
+    _compose(model, arguments.out, arguments)
     tutorial = Path("test_output.mid")
-    tutorial.write_bytes(first.read_bytes())
-    for path in [model, *paths, tutorial]:
-        print(path)
+    write_atomic(tutorial, (arguments.out / f"{1:0{_width(arguments.num)}d}.mid").read_bytes())
+    print(tutorial)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
@@ -107,7 +113,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     corpus.require_pieces(1)
     representation = folder.representation
     pieces = [representation.encode_piece(piece.score) for piece in corpus.pieces]
-    graph = folder.best_graph(threads=0)
+    graph = folder.graph("fp32" if "fp32" in folder.precisions else folder.precisions[0], threads=0)
     likelihood = evaluate_graph(graph, representation, pieces)
     result = {
         "nats_per_note": likelihood.nats_per_note,
@@ -156,7 +162,7 @@ def _training_folder(arguments: argparse.Namespace) -> Path:
 
 
 def _require_torch() -> None:
-    if find_spec("torch") is None or find_spec("onnx") is None:
+    if any(find_spec(name) is None for name in ("torch", "onnx", "safetensors")):
         raise InputError(f"training needs torch; type: {TRAIN_EXTRA}")
 
 
@@ -181,7 +187,8 @@ def _train(folder: Path, out: Path, arguments: argparse.Namespace, *, overwrite:
     for warning in prepared.warnings:
         print(f"note: {warning}", file=sys.stderr)
     print(
-        f"learning from {len(prepared.train)} pieces ({corpus.totals()['notes']:,} notes), "
+        f"learning from {len(prepared.train)} pieces "
+        f"({sum(len(piece.score) for piece in prepared.train):,} notes), "
         f"{len(prepared.held_out)} held out; Ctrl-C stops, --resume goes on",
         file=sys.stderr,
     )
@@ -209,12 +216,16 @@ def _show_progress(meter: _Meter, progress: Progress) -> None:
     else:
         star = "  best so far" if progress.best else ""
         meter.line(f"{text}  held out {progress.held_out_nats:.3f} nats per note{star}")
+    if progress.stopped_early:
+        meter.line("stopped early: the held-out pieces gain no more; the best weights are kept")
 
 
-def _compose(model: Path | None, out: Path, arguments: argparse.Namespace) -> list[Path]:
-    from cadenza.composer import ComposeOptions, Composer
+def _compose_options(arguments: argparse.Namespace) -> ComposeOptions:
+    from cadenza.composer import ComposeOptions
 
-    options = ComposeOptions(
+    if arguments.prompt is None and arguments.prompt_bars is not None:
+        raise InputError("--prompt-bars needs --prompt FILE.")
+    return ComposeOptions(
         bars=arguments.bars,
         num=arguments.num,
         seed=arguments.seed,
@@ -224,15 +235,46 @@ def _compose(model: Path | None, out: Path, arguments: argparse.Namespace) -> li
         min_p=arguments.min_p,
         prompt_bars=arguments.prompt_bars,
     )
-    if arguments.prompt is None and arguments.prompt_bars is not None:
-        raise InputError("--prompt-bars needs --prompt FILE.")
+
+
+def _check_composing(arguments: argparse.Namespace) -> None:
+    """Find out before training whether composing would fail."""
+    from cadenza.midi import read_midi
+
+    _compose_options(arguments).sampling({})
+    if arguments.prompt is not None:
+        if PRESETS[arguments.preset].representation != "note-events":
+            raise InputError(f"preset {arguments.preset} cannot continue a prompt; choose another one.")
+        if not len(read_midi(arguments.prompt)):
+            raise InputError(f"{arguments.prompt}: has no notes to continue; choose another file.")
+
+
+def _compose(model: Path | None, out: Path, arguments: argparse.Namespace) -> None:
+    """Write every piece as soon as it is composed, and print its files."""
+    from cadenza.composer import Composer
+
+    options = _compose_options(arguments)
     meter = _Meter()
-    pieces = Composer.from_pretrained(model).compose_many(
+    composer = Composer.from_pretrained(model)
+    _make_folder(out)
+    pieces = composer.compose_many(
         prompt=arguments.prompt, options=options, on_events=lambda n: meter.show(f"composing, {n:,} events")
     )
-    meter.clear()
-    width = max(3, len(str(len(pieces))))
-    return [path for n, piece in enumerate(pieces, 1) for path in piece.save_all(out, f"{n:0{width}d}")]
+    for n, piece in enumerate(pieces, 1):
+        meter.clear()
+        for path in piece.save_all(out, f"{n:0{_width(options.num)}d}"):
+            print(path)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another folder.") from error
+
+
+def _width(num: int) -> int:
+    return max(3, len(str(num)))
 
 
 class _Meter:
@@ -385,14 +427,21 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     length.add_argument("--minutes", type=_positive, help="how long to train (default 3 with preset small)")
     length.add_argument("--epochs", type=_positive, help="how often to go through the files instead")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
-    parser.add_argument("--steps-per-quarter", type=_natural, default=12, help="grid (default 12)")
-    parser.add_argument("--velocity-levels", type=_natural, default=16, help="loudness levels (default 16)")
+    parser.add_argument(
+        "--steps-per-quarter", type=_natural, default=12, help="grid (default 12; not in preset tutorial)"
+    )
+    parser.add_argument(
+        "--velocity-levels",
+        type=_natural,
+        default=16,
+        help="loudness levels (default 16; not in preset tutorial)",
+    )
     _add_drums(parser)
 
 
 def _add_composing_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num", type=_natural, default=4, help="how many pieces (default 4)")
-    parser.add_argument("--bars", type=_natural, default=16, help="length in bars (default 16)")
+    parser.add_argument("--bars", type=_natural, default=16, help="how many bars to compose (default 16)")
     parser.add_argument("--temperature", type=float, help="above 1 more surprising, below 1 safer")
     parser.add_argument("--top-p", type=float, help="keep the likeliest values up to this probability")
     parser.add_argument("--top-k", type=_natural, help="keep this many of the likeliest values")
@@ -408,14 +457,16 @@ def _add_drums(parser: argparse.ArgumentParser) -> None:
 
 
 def _natural(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return value
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+    return int(text)
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return value

@@ -25,8 +25,9 @@ from cadenza.statistics import describe
 from cadenza.timing import classify_timing, lay_on_grid
 from cadenza.tokens import NotesAndChords, TokenGrammar
 from cadenza.version import __version__
+from cadenza.vocabulary import EventArray
 
-MAX_BARS, MAX_PIECES = 1024, 256
+MAX_BARS, MAX_PIECES, MAX_PROMPT_NOTES = 1024, 256, 50_000
 BATCH = 16  # candidates composed side by side
 
 
@@ -34,7 +35,7 @@ BATCH = 16  # candidates composed side by side
 class ComposeOptions:
     """What to compose; a sampling value of None takes the model's own default."""
 
-    bars: int = 16
+    bars: int = 16  # new ones; a prompt's come on top
     num: int = 1
     seed: int | None = None  # None draws one, which the result tells
     temperature: float | None = None
@@ -62,7 +63,7 @@ class ComposeOptions:
 
 @dataclass(frozen=True)
 class Composition:
-    """A composed score and all that is needed to compose it again."""
+    """A composed score and all that is needed to compose it again, with as many neighbours."""
 
     score: Score
     sidecar: dict[str, Any]
@@ -86,7 +87,8 @@ class Composer:
     def __init__(self, folder: ModelFolder, precision: str | None = None) -> None:
         self.folder = folder
         self.representation = folder.representation
-        self.graph: GraphModel = folder.graph(precision)
+        self.precision = precision or folder.precisions[0]
+        self.graph: GraphModel = folder.graph(self.precision)
 
     @classmethod
     def from_pretrained(cls, path: str | Path | None = None, precision: str | None = None) -> Composer:
@@ -105,7 +107,7 @@ class Composer:
         prompt: music to continue, whose bars come first in the result.
         """
         options = replace(options or ComposeOptions(), **changes)
-        return self.compose_many(prompt=prompt, options=replace(options, num=1))[0]
+        return next(self.compose_many(prompt=prompt, options=replace(options, num=1)))
 
     def compose_many(
         self,
@@ -114,27 +116,44 @@ class Composer:
         options: ComposeOptions | None = None,
         on_events: Callable[[int], None] | None = None,
         **changes: Any,
-    ) -> list[Composition]:
-        """Compose `num` pieces side by side; `on_events` is called with the number of events so far."""
+    ) -> Iterator[Composition]:
+        """Compose `num` pieces, side by side where there is room, and yield each as soon as it is ready.
+
+        on_events: called with the number of events drawn so far. Options and prompt are checked at once.
+        """
         options = replace(options or ComposeOptions(), **changes)
-        seed = options.seed if options.seed is not None else secrets.randbelow(2**31)
-        sampling = options.sampling(self.folder.config.get("sampling", {}))
+        if options.seed is None:
+            options = replace(options, seed=secrets.randbelow(2**31))
+        sampling = options.sampling(self.folder.sampling)
         opening = self._opening(prompt, options.prompt_bars) if prompt is not None else None
-        results: list[Composition] = []
+        return self._compose(options, sampling, opening, prompt, on_events)
+
+    def check(self, options: ComposeOptions, prompt: Score | str | Path | None) -> None:
+        """Raise InputError if these options or this prompt cannot be used."""
+        options.sampling(self.folder.sampling)
+        if prompt is not None:
+            self._opening(prompt, options.prompt_bars)
+
+    def _compose(
+        self,
+        options: ComposeOptions,
+        sampling: SamplingOptions,
+        opening: _Opening | None,
+        prompt: Score | str | Path | None,
+        on_events: Callable[[int], None] | None,
+    ) -> Iterator[Composition]:
+        n_fields = len(self.representation.schema.fields)
         for first in range(0, options.num, BATCH):
             batch = min(BATCH, options.num - first)
             grammar, encoded = self._start(batch, options.bars, opening)
-            randoms = [np.random.default_rng([seed, first + index]) for index in range(batch)]
-            n_fields = len(self.representation.schema.fields)
+            randoms = [np.random.default_rng([options.seed or 0, first + index]) for index in range(batch)]
             stream = generate(self.graph, grammar, n_fields, sampling, randoms, encoded)
             rows = _collect(stream, encoded, on_events)
             for index in range(batch):
                 score = self.representation.decode(rows[:, index])
-                details = {"piece": first + index + 1, "seed": seed}
-                results.append(Composition(score, self._sidecar(score, options, sampling, details, prompt)))
-        return results
+                yield Composition(score, self._sidecar(score, options, sampling, first + index + 1, prompt))
 
-    def _opening(self, prompt: Score | str | Path, bars: int | None) -> Score:
+    def _opening(self, prompt: Score | str | Path, bars: int | None) -> _Opening:
         if not isinstance(self.representation, NoteEvents):
             raise InputError(
                 "this model knows no bars and cannot continue a prompt; use a model of another preset."
@@ -143,48 +162,69 @@ class Composer:
         if not len(score):
             raise InputError("the prompt has no notes; choose another file.")
         score = self.representation.quantise(lay_on_grid(score, classify_timing(score)))
-        return score if bars is None else first_bars(score, bars)
+        scale = self.representation.ticks_per_quarter // self.representation.steps_per_quarter
+        lines = bar_lines(score, score.end)
+        end = int(lines[min(bars or len(lines), len(lines) - 1)])
+        opening = until(score, end, early=scale // 2)
+        if not 0 < len(opening) <= MAX_PROMPT_NOTES:
+            raise InputError(
+                f"the prompt has {len(opening)} notes in the bars asked for; 1 to {MAX_PROMPT_NOTES:,} can be continued."
+            )
+        return _Opening(self.representation.encode(opening)[:-1], -(-end // scale))
 
     def _start(
-        self, batch: int, bars: int, opening: Score | None
+        self, batch: int, bars: int, opening: _Opening | None
     ) -> tuple[Grammar, tuple[IntArray, IntArray] | None]:
-        if isinstance(self.representation, NotesAndChords):
-            return TokenGrammar(self.representation, batch, bars), None
-        assert isinstance(self.representation, NoteEvents)
-        assert self.folder.repertoire is not None
+        representation, repertoire = self.representation, self.folder.repertoire
+        if isinstance(representation, NotesAndChords):
+            return TokenGrammar(representation, batch, bars), None
+        assert isinstance(representation, NoteEvents)
+        assert repertoire is not None
         if opening is None:
-            return NoteGrammar(self.representation, self.folder.repertoire, batch, bars), None
-        piece = self.representation.encode_piece(opening)
-        grammar = NoteGrammar.after(self.representation, self.folder.repertoire, batch, bars, piece.events)
-        return grammar, (piece.events[:-1].astype(np.int64), piece.context[:-1].astype(np.int64))
+            return NoteGrammar(representation, repertoire, batch, bars), None
+        events = opening.events
+        grammar = NoteGrammar.after(representation, repertoire, batch, bars, events, opening.end)
+        to_come = grammar.at.bars - int(grammar.at.bar_number[0])
+        context = representation.context(events, bars_to_come=to_come)
+        return grammar, (events.astype(np.int64), context.astype(np.int64))
 
     def _sidecar(
-        self,
-        score: Score,
-        options: ComposeOptions,
-        sampling: SamplingOptions,
-        details: dict[str, Any],
-        prompt: Any,
+        self, score: Score, options: ComposeOptions, sampling: SamplingOptions, piece: int, prompt: Any
     ) -> dict[str, Any]:
         return {
-            **details,
+            "piece": piece,
+            "seed": options.seed,
             "options": {
+                "num": options.num,
                 "bars": options.bars,
                 **asdict(sampling),
-                "prompt": str(prompt) if isinstance(prompt, (str, Path)) else None,
+                "prompt": str(prompt) if isinstance(prompt, str | Path) else None,
                 "prompt_bars": options.prompt_bars,
             },
-            "model": {"name": self.folder.path.name, "digest": self.folder.digest},
+            "model": {
+                "name": self.folder.path.name,
+                "digest": self.folder.digest,
+                "precision": self.precision,
+            },
             "version": __version__,
             "statistics": {name: round(value, 4) for name, value in describe(score).items()},
         }
 
 
-def first_bars(score: Score, bars: int) -> Score:
-    """The first bars of a score; notes that sound on are cut at the last bar line."""
-    lines = bar_lines(score, score.end)
-    end = int(lines[bars]) if bars < len(lines) else score.end
-    notes = score.notes[score.notes["onset"] < end].astype(NOTE)
+@dataclass(frozen=True)
+class _Opening:
+    """A prompt: its events (N, fields) without their end, and the step at which the new music begins."""
+
+    events: EventArray
+    end: int
+
+
+def until(score: Score, end: int, early: int = 0) -> Score:
+    """What begins before tick `end`, less the notes that come up to `early` ticks before it and belong to it.
+
+    Notes that sound on are cut there.
+    """
+    notes = score.notes[score.notes["onset"] + early < end].astype(NOTE)
     notes["duration"] = np.minimum(notes["duration"], end - notes["onset"])
     return replace(
         score,

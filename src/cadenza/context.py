@@ -39,7 +39,7 @@ from cadenza.vocabulary import (
 
 LAGS = (1, 2, 4, 8)  # bars
 DURATION_LAGS, VELOCITY_LAGS = 3, 2  # how many of the lags these are looked up at
-POSITION, METRE, PHRASE, BARS_LEFT = range(4)
+POSITION, METRE_NOW, PHRASE, BARS_LEFT = range(4)
 NEXT_ONSET = 4
 ECHO_PITCH = NEXT_ONSET + len(LAGS)
 ECHO_DURATION = ECHO_PITCH + len(LAGS)
@@ -83,9 +83,12 @@ class Bars:
 
 
 def context_of(
-    events: EventArray, steps_per_quarter: int, max_onset: int, *, bars_left_known: bool = False
+    events: EventArray, steps_per_quarter: int, max_onset: int, *, bars_to_come: int | None = None
 ) -> EventArray:
-    """Context (N, N_CONTEXT) of the events (N, fields) of a whole piece."""
+    """Context (N, N_CONTEXT) of the events (N, fields) of a whole piece.
+
+    bars_to_come: how many bars follow after the last event; None leaves the bars left unknown.
+    """
     step = np.cumsum(events[:, ONSET].astype(np.int64))
     kind = events[:, KIND].astype(np.int64)
     is_metre = kind == METRE_KIND
@@ -101,11 +104,11 @@ def context_of(
     bar = np.where(known, bars.bars_before[metre] + inside // length, 0)
     position = np.minimum(inside % length, max_position(steps_per_quarter))
     context[:, POSITION] = np.where(metric, position, 0)
-    context[:, METRE] = np.where(known, bars.value[metre], 0)
+    context[:, METRE_NOW] = np.where(known, bars.value[metre], 0)
     context[:, PHRASE] = np.where(metric, bar % PHRASE_BARS, 0)
     context[:, BARS_LEFT] = UNKNOWN_BARS_LEFT
-    if bars_left_known:
-        context[:, BARS_LEFT] = np.clip(bar[-1] - bar, 0, MAX_BARS_LEFT)
+    if bars_to_come is not None:
+        context[:, BARS_LEFT] = np.clip(bar[-1] + bars_to_come - bar, 0, MAX_BARS_LEFT)
     _fill_echoes(context, events, step, np.where(metric, length, 0), max_onset)
     return context
 
@@ -189,7 +192,7 @@ class ContextTracker:
         metric = self.known_metre & (self.metre > 0)
         position = np.minimum(since % self.bar_length, self.max_position)
         context[:, POSITION] = np.where(metric, position, 0)
-        context[:, METRE] = np.where(self.known_metre, self.metre, 0)
+        context[:, METRE_NOW] = np.where(self.known_metre, self.metre, 0)
         context[:, PHRASE] = np.where(metric, bar % PHRASE_BARS, 0)
         context[:, BARS_LEFT] = np.clip(self.bars - bar, 0, MAX_BARS_LEFT)
 

@@ -117,9 +117,9 @@ def scan(
     root = Path(root)
     if not root.exists():
         raise InputError(f"{root}: no such file or folder; give a folder of MIDI files.")
-    paths = [root] if not root.is_dir() else list(_files_below(root))
+    reports: list[FileReport] = []
+    paths = [root] if not root.is_dir() else list(_files_below(root, reports))
     judge = _Judge(root if root.is_dir() else root.parent, allow_drums_only)
-    reports = []
     for done, path in enumerate(paths, 1):
         reports.append(judge(path))
         if on_file is not None:
@@ -127,9 +127,16 @@ def scan(
     return Corpus(root, reports, judge.pieces)
 
 
-def _files_below(root: Path) -> Iterator[Path]:
-    """Files in a stable order; hidden ones and linked folders (which may form a loop) are left alone."""
-    for folder, folders, names in os.walk(root):
+def _files_below(root: Path, unreadable: list[FileReport]) -> Iterator[Path]:
+    """Files in a stable order; hidden ones and linked folders (which may form a loop) are left alone.
+
+    Folders that cannot be opened are added to `unreadable`.
+    """
+
+    def report(error: OSError) -> None:
+        unreadable.append(FileReport(Path(error.filename), "unreadable", error.strerror or "not accessible"))
+
+    for folder, folders, names in os.walk(root, onerror=report):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if not name.startswith("."):
@@ -148,9 +155,9 @@ class _Judge:
     def __call__(self, path: Path) -> FileReport:
         if path.suffix.lower() not in MIDI_SUFFIXES:
             return FileReport(path, "not MIDI", f"the name ends in {path.suffix or 'nothing'}, not in .mid")
-        if not path.is_file():
-            return FileReport(path, "unreadable", "not a regular file")
         try:
+            if not path.is_file():
+                return FileReport(path, "unreadable", "not a regular file")
             if path.stat().st_size == 0:
                 return FileReport(path, "empty", "0 bytes")
             score = read_midi(path)

@@ -30,8 +30,8 @@ class Representation(Protocol):
     def encode(self, score: Score) -> EventArray:
         """Events (N, fields) of a score."""
 
-    def encode_piece(self, score: Score, *, bars_left_known: bool = False) -> EncodedPiece:
-        """Events of a score and their context."""
+    def encode_piece(self, score: Score, *, bars_to_come: int | None = None) -> EncodedPiece:
+        """Events of a score and their context, which may tell how many bars are left."""
 
     def decode(self, events: NDArray[Any]) -> Score:
         """Score of events (N, fields)."""
@@ -149,9 +149,9 @@ class WindowStream:
         rng = np.random.default_rng([self.seed, 1, draw])
         if self.augmentation is None:
             return with_start(self.representation.encode_piece(score))
-        known = bool(rng.random() < self.augmentation.bars_left_share)
+        known = rng.random() < self.augmentation.bars_left_share
         changed = augment(score, self.augmentation, rng)
-        return with_start(self.representation.encode_piece(changed, bars_left_known=known))
+        return with_start(self.representation.encode_piece(changed, bars_to_come=0 if known else None))
 
     def state(self) -> dict[str, Any]:
         """For JSON: enough for `restore` to go on with the very next batch."""

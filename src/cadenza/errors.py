@@ -4,6 +4,7 @@ CadenzaError
 ├── InputError        the user's input or options cannot be used (exit code 2)
 │   ├── MidiError     a file is not readable as MIDI
 │   └── ModelError    a model folder is missing, damaged or of another version
+├── StorageError      the disk is full or fails (exit code 1)
 └── TrainingError     training started and could not go on (exit code 1)
 """
 
@@ -22,6 +23,10 @@ class MidiError(InputError):
 
 class ModelError(InputError):
     """Raised when a model folder is missing, damaged or written by another format version."""
+
+
+class StorageError(CadenzaError):
+    """Raised when the disk is full or fails while a file is written."""
 
 
 class TrainingError(CadenzaError):

@@ -64,7 +64,7 @@ def evaluate_graph(
     """Likelihood of whole pieces, each from its start."""
     likelihood = Likelihood()
     for batch in padded_batches(pieces):
-        x, _ = model.advance(
+        x, _ = model.advance_far(
             batch.events[:, :-1], batch.context[:, :-1], model.initial_state(len(batch.events))
         )
         nats = _nats(model, x, batch)

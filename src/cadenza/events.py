@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadenza.context import Bars, context_fields, context_of
-from cadenza.errors import ModelError
+from cadenza.errors import InputError
 from cadenza.schema import NOT_APPLICABLE, Field, Schema
 from cadenza.score import DEFAULT_QPM, DRUM_KIT, METRE, NOTE, TEMPO, IntArray, NoteArray, Score, sort_notes
 from cadenza.vocabulary import (
@@ -76,10 +76,10 @@ class NoteEvents:
     microtiming: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.steps_per_quarter <= 96:
-            raise ModelError("steps per quarter must be between 1 and 96.")
-        if not 1 <= self.velocity_levels <= 127:
-            raise ModelError("velocity levels must be between 1 and 127.")
+        if not (isinstance(self.steps_per_quarter, int) and 1 <= self.steps_per_quarter <= 96):
+            raise InputError("steps per quarter must be a whole number between 1 and 96.")
+        if not (isinstance(self.velocity_levels, int) and 1 <= self.velocity_levels <= 127):
+            raise InputError("velocity levels must be a whole number between 1 and 127.")
 
     @property
     def max_onset(self) -> int:
@@ -198,11 +198,17 @@ class NoteEvents:
         rows[:, ONSET] = np.diff(step, prepend=0)
         return rows
 
-    def encode_piece(self, score: Score, *, bars_left_known: bool = False) -> EncodedPiece:
-        """Events and their context, which may tell how many bars are left."""
+    def encode_piece(self, score: Score, *, bars_to_come: int | None = None) -> EncodedPiece:
+        """Events and their context.
+
+        bars_to_come: how many bars follow after the piece, 0 if it ends; None does not tell the end.
+        """
         events = self.encode(score)
-        context = context_of(events, self.steps_per_quarter, self.max_onset, bars_left_known=bars_left_known)
-        return EncodedPiece(events, context)
+        return EncodedPiece(events, self.context(events, bars_to_come=bars_to_come))
+
+    def context(self, events: EventArray, *, bars_to_come: int | None = None) -> EventArray:
+        """Context (N, context fields) of events (N, fields), as `encode_piece` gives it."""
+        return context_of(events, self.steps_per_quarter, self.max_onset, bars_to_come=bars_to_come)
 
     def _rows(
         self, score: Score, tempi: _StepValues, metres: _StepValues, scale: int

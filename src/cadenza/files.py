@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
-from cadenza.errors import InputError
+from cadenza.errors import InputError, StorageError
+
+_FAULTS_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write `data` to `path` by way of a synced temporary file beside it, so that a crash leaves the old one.
 
-    Raises InputError when the folder cannot be written to.
+    Raises InputError where nothing can be written, StorageError when the disk is full or fails.
     """
-    content = data.encode() if isinstance(data, str) else data
-    temporary: Path | None = None
+    # Names on disk need not be valid Unicode; in a text they are shown with escapes.
+    content = data.encode(errors="backslashreplace") if isinstance(data, str) else data
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        raise InputError(
+        kind = StorageError if error.errno in _FAULTS_OF_THE_DISK else InputError
+        raise kind(
             f"{path}: cannot be written ({error.strerror}); choose another folder or make room."
         ) from error
+    finally:
+        _remove(temporary)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return  # its folder is no folder or cannot be written to, which has been said already

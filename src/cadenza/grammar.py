@@ -25,6 +25,8 @@ from cadenza.vocabulary import (
     END_KIND,
     FIRST_INSTRUMENT,
     FIRST_KIT,
+    FIRST_METRE_VALUE,
+    FIRST_TEMPO_VALUE,
     KIND,
     METRE_KIND,
     N_KINDS,
@@ -32,6 +34,8 @@ from cadenza.vocabulary import (
     ONSET,
     PITCH,
     REST_KIND,
+    SHIFT,
+    SHIFTS,
     TEMPO_KIND,
     VELOCITY,
     EventArray,
@@ -56,14 +60,26 @@ class Repertoire:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Repertoire:
-        """Inverse of `to_dict`."""
-        return cls(
-            tuple(data["kinds"]),
-            tuple(data["metres"]),
-            tuple(data["tempi"]),
-            {int(kind): (low, high) for kind, (low, high) in data["pitch_ranges"].items()},
-            data["longest_run"],
+        """Inverse of `to_dict`; raises ValueError, KeyError or TypeError if it is damaged."""
+        found = cls(
+            tuple(map(int, data["kinds"])),
+            tuple(map(int, data["metres"])),
+            tuple(map(int, data["tempi"])),
+            {int(kind): (int(low), int(high)) for kind, (low, high) in data["pitch_ranges"].items()},
+            int(data["longest_run"]),
         )
+        in_range = (
+            (found.kinds, FIRST_INSTRUMENT, REST_KIND),
+            (found.metres, FIRST_METRE_VALUE, FIRST_TEMPO_VALUE),
+            (found.tempi, FIRST_TEMPO_VALUE, N_PITCH_VALUES),
+            (tuple(p for pair in found.pitch_ranges.values() for p in pair), 0, 128),
+        )
+        for values, low, high in in_range:
+            if not values or not all(low <= value < high for value in values):
+                raise ValueError("values out of range")
+        if set(found.pitch_ranges) != set(found.kinds) or found.longest_run < 1:
+            raise ValueError("kinds and pitch ranges disagree")
+        return found
 
     @classmethod
     def of(cls, pieces: Sequence[EventArray]) -> Repertoire:
@@ -130,15 +146,21 @@ class NoteGrammar:
 
     @classmethod
     def after(
-        cls, representation: NoteEvents, repertoire: Repertoire, batch: int, bars: int, prompt: EventArray
+        cls,
+        representation: NoteEvents,
+        repertoire: Repertoire,
+        batch: int,
+        bars: int,
+        prompt: EventArray,
+        end: int,
     ) -> NoteGrammar:
-        """State after a whole encoded piece, whose end is undone: `bars` more bars follow its last one."""
+        """State after the events of a prompt (without an end event): `bars` more bars follow step `end`."""
         grammar = cls(representation, repertoire, batch, bars)
         grammar._admit(prompt)
-        for event in prompt[:-1].astype(np.int64):
+        for event in prompt.astype(np.int64):
             grammar.advance(np.repeat(event[None], batch, axis=0))
         at = grammar.at
-        grammar.not_before = at.now + int(prompt[-1, ONSET])
+        grammar.not_before = np.full(batch, end)
         in_metre = -(-(grammar.not_before - at.bar_start) // at.bar_length)
         at.bars = int(at.bar_number[0] + in_metre[0]) + bars
         return grammar
@@ -188,6 +210,8 @@ class NoteGrammar:
             return self._allowed_pitches(event)
         if field == DURATION:
             return self._allowed_durations(event)
+        if field == SHIFT:
+            return self._allowed_shifts(event)
         return None
 
     def _allowed_onsets(self) -> BoolArray:
@@ -246,6 +270,15 @@ class NoteGrammar:
         left = self.at.horizon - (self.at.now + event[:, ONSET])
         ok: BoolArray = self.representation.durations <= left[:, None]
         ok[~self.applies(DURATION, event)] = True
+        return ok
+
+    def _allowed_shifts(self, event: IntArray) -> BoolArray:
+        """None that leads out of the piece, before its start or behind its last bar line."""
+        step = self.at.now + event[:, ONSET]
+        length = np.where(event[:, DURATION] >= 0, self.representation.durations[event[:, DURATION]], 1)
+        shift = np.arange(SHIFTS) - SHIFTS // 2
+        ok: BoolArray = (shift >= 0) | (step > 0)[:, None]
+        ok &= (shift <= 0) | (step + length < self.at.horizon)[:, None]
         return ok
 
     def advance(self, event: IntArray) -> None:

@@ -10,7 +10,6 @@ def write_card(config: dict[str, Any]) -> str:
     """Markdown that says what the model is, what it learned from and how well; numbers from its config."""
     corpus, held_out, model = config["corpus"], config["held_out"], config["model"]
     fields = "\n".join(f"| {name} | {nats:.3f} |" for name, nats in held_out["by_field"].items())
-    licence = config.get("licence", "as the files that it learned from; add it before you share the model")
     return f"""---
 library_name: cadenza
 tags: [music, midi, {model["architecture"]}]
@@ -30,7 +29,7 @@ cadenza {config["cadenza_version"]}.
 - Instruments: {_counts(corpus["instruments"])}
 - Metres: {_counts(corpus["metres"])}
 - Files left out: {_counts(corpus["skipped"])}
-- Licence: {licence}
+- Licence: as the files that it learned from; add it here before you share the model
 
 ## How well
 Held-out likelihood, in nats per note ({held_out["notes"]:,} notes): **{held_out["nats_per_note"]:.3f}**

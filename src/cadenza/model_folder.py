@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from cadenza.dataset import Representation
-from cadenza.errors import ModelError
+from cadenza.errors import InputError, ModelError
 from cadenza.events import NoteEvents
 from cadenza.grammar import Repertoire
 from cadenza.runtime import GraphModel
+from cadenza.sampling import SamplingOptions
 from cadenza.tokens import NotesAndChords
 
 FORMAT_VERSION = 1
@@ -48,7 +49,7 @@ def representation_from(data: dict[str, Any]) -> Representation:
     if kind not in kinds:
         raise ModelError(f"unknown representation {kind!r}; update cadenza.")
     if kind == "notes-and-chords":
-        options["vocabulary"] = tuple(options["vocabulary"])
+        options["vocabulary"] = tuple(map(str, options["vocabulary"]))
     return kinds[kind](**options)
 
 
@@ -77,29 +78,36 @@ class ModelFolder:
             )
         data = _read_json(path / REPRESENTATION)
         try:
-            repertoire = data.get("repertoire")
-            return cls(
-                path,
-                config,
-                representation_from(data["representation"]),
-                Repertoire.from_dict(repertoire) if repertoire else None,
-            )
+            representation = representation_from(data["representation"])
+            has_repertoire = isinstance(representation, NoteEvents)
+            repertoire = Repertoire.from_dict(data["repertoire"]) if has_repertoire else None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"{path / REPRESENTATION}: damaged; restore the file or train again.") from error
+        folder = cls(path, config, representation, repertoire)
+        try:
+            SamplingOptions(**folder.sampling)
+        except (TypeError, ValueError, InputError) as error:
+            raise ModelError(f"{path / CONFIG}: damaged; restore the file or train again.") from error
+        return folder
 
-    def graph(self, precision: str | None = None, threads: int = 1) -> GraphModel:
-        """The graphs of one precision; by default int8, else what there is."""
-        choices = [precision] if precision else ["int8", "fp32"]
-        for choice in choices:
-            folder = self.path / f"graph-{choice}"
-            if folder.is_dir():
-                return GraphModel(folder, self.representation.schema, threads)
-        raise ModelError(f"{self.path}: no graph-{choices[0]} folder; train the model again.")
+    @property
+    def precisions(self) -> list[str]:
+        """Precisions of the graphs there are, the one for composing first."""
+        found = [name for name in ("int8", "fp32") if (self.path / f"graph-{name}").is_dir()]
+        if not found:
+            raise ModelError(f"{self.path}: no graph-int8 or graph-fp32 folder; train the model again.")
+        return found
 
-    def best_graph(self, threads: int = 1) -> GraphModel:
-        """The most exact graphs there are, for measuring."""
-        exact = (self.path / "graph-fp32").is_dir()
-        return self.graph("fp32" if exact else None, threads)
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """The model's own sampling options."""
+        return dict(self.config.get("sampling", {}))
+
+    def graph(self, precision: str, threads: int = 1) -> GraphModel:
+        """The graphs of one precision, "int8" or "fp32"."""
+        if precision not in self.precisions:
+            raise ModelError(f"{self.path}: has no {precision} graphs, only {', '.join(self.precisions)}.")
+        return GraphModel(self.path / f"graph-{precision}", self.representation.schema, threads)
 
     @cached_property
     def digest(self) -> str:

@@ -15,6 +15,8 @@ from cadenza.schema import Schema
 FloatArray = NDArray[np.float32]
 GraphState = dict[str, FloatArray]
 
+EVENTS_AT_ONCE = 4096  # each takes some 30 kB while it is embedded
+
 
 class GraphModel:
     """The graphs in one folder: `trunk.onnx`, `head_0.onnx`, `head_1.onnx` ..."""
@@ -30,6 +32,18 @@ class GraphModel:
         self.state_names = [i.name for i in self.trunk.get_inputs() if i.name.startswith("state_")]
         self.state_shapes = [i.shape for i in self.trunk.get_inputs() if i.name.startswith("state_")]
         self.takes_context = bool(schema.context)
+        self._check(folder, schema)
+
+    def _check(self, folder: Path, schema: Schema) -> None:
+        """Raise ModelError unless the graphs are for events of this schema."""
+        sizes = [head.get_outputs()[-1].shape[-1] for head in self.heads]
+        columns = {i.name: i.shape[-1] for i in self.trunk.get_inputs()}
+        if (
+            sizes != [field.size for field in schema.fields]
+            or columns.get("events") != len(schema.fields)
+            or columns.get("context", 0) != len(schema.context)
+        ):
+            raise ModelError(f"{folder}: graphs of another representation; restore the model or train again.")
 
     def initial_state(self, batch: int) -> GraphState:
         """State before the first event of every candidate."""
@@ -47,6 +61,25 @@ class GraphModel:
             feeds["context"] = context
         x, *after = self.trunk.run(None, feeds)
         return x, dict(zip(self.state_names, after, strict=True))
+
+    def advance_far(
+        self, events: NDArray[np.int64], context: NDArray[np.int64], state: GraphState
+    ) -> tuple[FloatArray, GraphState]:
+        """As `advance`, in parts, for sequences of any length in little memory."""
+        hidden = []
+        part = max(1, EVENTS_AT_ONCE // len(events))
+        for start in range(0, events.shape[1], part):
+            at = slice(start, start + part)
+            x, state = self.advance(events[:, at], context[:, at], state)
+            hidden.append(x)
+        return np.concatenate(hidden, axis=1), state
+
+    def repeated(self, state: GraphState, batch: int) -> GraphState:
+        """The state of one candidate as that of `batch` equal ones."""
+        return {
+            name: np.repeat(state[name], batch, axis=shape.index("B"))
+            for name, shape in zip(self.state_names, self.state_shapes, strict=True)
+        }
 
     def field_logits(
         self, k: int, x: FloatArray, event: NDArray[np.int64], context: NDArray[np.int64]

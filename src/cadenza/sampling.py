@@ -127,9 +127,8 @@ def _start(
     context = grammar.no_context()[:1]
     if prompt is not None:
         events, context = np.concatenate([events, prompt[0]]), np.concatenate([context, prompt[1]])
-    tiled = [np.repeat(columns[None], batch, axis=0) for columns in (events, context)]
-    x, state = model.advance(tiled[0], tiled[1], model.initial_state(batch))
-    return x[:, -1], state
+    x, state = model.advance_far(events[None], context[None], model.initial_state(1))
+    return np.repeat(x[:, -1], batch, axis=0), model.repeated(state, batch)
 
 
 def _next_event(

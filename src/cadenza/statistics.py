@@ -11,7 +11,6 @@ No measure is ever NaN: where one is undefined (no notes, no pitched notes, too 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,20 +63,6 @@ def describe(score: Score) -> dict[str, float]:
         "longest_repeated_note_run": float(_longest_run(grid)),
         **_repetition(grid),
     }
-
-
-def summarise(scores: Sequence[Score]) -> dict[str, tuple[float, float, float]]:
-    """10th percentile, median and 90th percentile of every measure of `describe`; {} for no scores.
-
-    Percentiles between two values are interpolated linearly. Empty scores take part with their zeros.
-    """
-    if not scores:
-        return {}
-    described = [describe(score) for score in scores]
-    names = list(described[0])
-    table = np.array([[measures[name] for name in names] for measures in described])
-    low, median, high = np.percentile(table, (10, 50, 90), axis=0)
-    return {name: (float(low[i]), float(median[i]), float(high[i])) for i, name in enumerate(names)}
 
 
 @dataclass(frozen=True)

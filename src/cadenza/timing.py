@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadenza.errors import InputError
-from cadenza.score import METRE, TEMPO, IntArray, NoteArray, Score, bar_ticks, seconds_at
+from cadenza.score import METRE, TEMPO, NoteArray, Score, bar_ticks, seconds_at
 
 Timing = Literal["grid", "beat", "free"]
 
@@ -160,9 +160,3 @@ def _without_leading_bars(score: Score) -> Score:
     until = int(score.metres["tick"][1]) if len(score.metres) > 1 else np.inf
     bar = bar_ticks(*_first_metre(score), score.ticks_per_quarter)
     return _shifted(score, first // bar * bar, bar) if bar <= first < until else score
-
-
-def onset_deviation(score: Score, steps_per_quarter: int) -> IntArray:
-    """Distance of each onset (N,) from its nearest grid step, in thousandths of a step."""
-    steps = score.notes["onset"] * (steps_per_quarter / score.ticks_per_quarter)
-    return np.asarray(np.round(1000 * (steps - np.round(steps))), dtype=np.int64)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cadenza.errors import InputError
 from cadenza.events import EncodedPiece
 from cadenza.schema import Field, Schema
 from cadenza.score import DRUM_KIT, IntArray, Score, make_notes, pitch_name
@@ -51,8 +52,11 @@ class NotesAndChords:
 
     @classmethod
     def of(cls, scores: Iterable[Score]) -> NotesAndChords:
-        """With every name that these scores use."""
-        return cls(tuple(sorted({name for score in scores for name in notes_and_chords(score)})))
+        """With every name that these scores use; raises InputError if there is none."""
+        names = {name for score in scores for name in notes_and_chords(score)}
+        if not names:
+            raise InputError("no pitched notes, which is all that this preset knows; use another preset.")
+        return cls(tuple(sorted(names)))
 
     @cached_property
     def schema(self) -> Schema:
@@ -66,9 +70,9 @@ class NotesAndChords:
     def encode(self, score: Score) -> EventArray:
         """Events (N, 1), one for each onset."""
         values = [self._values.get(name, UNKNOWN) for name in notes_and_chords(score)]
-        return np.array(values, dtype=np.int16).reshape(-1, 1)
+        return np.array(values, dtype=np.int32).reshape(-1, 1)
 
-    def encode_piece(self, score: Score, *, bars_left_known: bool = False) -> EncodedPiece:
+    def encode_piece(self, score: Score, *, bars_to_come: int | None = None) -> EncodedPiece:
         """Events, and no context."""
         events = self.encode(score)
         return EncodedPiece(events, np.empty((len(events), 0), dtype=np.int16))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import signal
 import threading
 import time
@@ -42,7 +43,7 @@ from cadenza.model_folder import (
     WEIGHTS,
 )
 from cadenza.models import LanguageModel, ModelConfig, State, build_model
-from cadenza.presets import PRESETS, Preset
+from cadenza.presets import PRESETS
 from cadenza.tokens import NotesAndChords
 from cadenza.version import __version__
 
@@ -59,11 +60,11 @@ PATIENCE = 4  # evaluations without a better one, after which training stops
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What to train, and for how long: `minutes`, or `epochs` over the corpus if given."""
+    """What to train, and for how long: `minutes`, or `epochs` over the corpus; else as the preset says."""
 
     preset: str = "small"
     architecture: str | None = None  # "lstm" or "gru"; None takes the preset's
-    minutes: float | None = None  # None takes the preset's
+    minutes: float | None = None
     epochs: float | None = None
     seed: int = 0
     device: str = "auto"
@@ -75,6 +76,10 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
             raise InputError(f"unknown preset {self.preset!r}; choose one of {', '.join(PRESETS)}.")
+        if self.minutes is not None and self.epochs is not None:
+            raise InputError("give minutes or epochs, not both.")
+        if not 0 <= self.seed < 2**63:
+            raise InputError("the seed must be between 0 and 2^63 - 1.")
         if self.minutes is not None and not 0 < self.minutes < 1e6:
             raise InputError("the number of minutes must be above 0.")
         if self.epochs is not None and not 0 < self.epochs < 1e6:
@@ -101,6 +106,7 @@ class Progress:
     train_nats: float  # per note, of the last steps
     held_out_nats: float | None = None  # per note, when it has just been measured
     best: bool = False
+    stopped_early: bool = False  # since the held-out pieces stopped gaining
 
 
 OnProgress = Callable[[Progress], None]
@@ -119,7 +125,7 @@ class Prepared:
 
 
 def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None = None) -> Prepared:
-    """Read the folder, hold pieces out and choose the representation; raises InputError if too little is usable."""
+    """Read the folder, hold pieces out, choose the representation; raises InputError if too little is usable."""
     corpus = corpus or scan(folder, allow_drums_only=options.allow_drums_only)
     corpus.require_pieces(2)
     train_pieces, held_out = split(corpus.pieces)
@@ -163,27 +169,25 @@ def train(
     """
     options = options or TrainingOptions()
     out = Path(out)
-    if not resume:
-        _make_room(out, overwrite)
+    if not resume and not overwrite:
+        _refuse_to_replace(out)
     prepared = prepared or prepare(folder, options)
     run = _Run(prepared, options, out)
     if resume:
         run.restore()
+    else:
+        (out / STATE).unlink(missing_ok=True)
     run.loop(on_progress)
     run.finish()
     return out
 
 
-def _make_room(out: Path, overwrite: bool) -> None:
-    """Refuse to replace a model or a stopped run unless told to; then remove what would mix with the new one."""
-    taken = [out / name for name in (CONFIG, STATE) if (out / name).exists()]
-    if taken and not overwrite:
+def _refuse_to_replace(out: Path) -> None:
+    if (out / CONFIG).exists() or (out / STATE).exists():
         raise InputError(
             f"{out}: holds a model or a stopped run already; choose another folder, --resume to go on, "
             "or --force to replace it."
         )
-    for path in taken:
-        path.unlink()
 
 
 class _Interruption:
@@ -214,10 +218,8 @@ class _Run:
         self.prepared, self.options, self.out = prepared, options, out
         self.preset = PRESETS[options.preset]
         self.model_config = options.network(sum(len(piece.score) for piece in prepared.train))
-        self.minutes = options.minutes or (None if options.epochs else self.preset.minutes)
-        self.epochs = None if options.minutes else options.epochs or (self.preset.epochs or None)
-        if self.epochs and not options.minutes:
-            self.minutes = None
+        given = options if options.minutes or options.epochs else self.preset
+        self.minutes, self.epochs = given.minutes, given.epochs
         torch.manual_seed(options.seed)
         self.device = _choose_device(options.device)
         self.model = build_model(self.model_config, prepared.representation.schema).to(self.device)
@@ -241,7 +243,7 @@ class _Run:
         self.log: list[dict[str, Any]] = []
         self.recent: list[tuple[float, int]] = []
         self.total_steps = self._steps_of_epochs() if self.epochs else None
-        self.last_report = self.last_checkpoint = self.last_evaluation_share = 0.0
+        self.clock = self.last_report = self.last_checkpoint = self.last_evaluation_share = 0.0
 
     def _encoded_held_out(self) -> list[EncodedPiece]:
         encode = self.prepared.representation.encode_piece
@@ -264,26 +266,26 @@ class _Run:
     def loop(self, on_progress: OnProgress | None) -> None:
         """Train until the time is over, or the held-out pieces stop gaining."""
         self.model.train()
-        self.last_report = self.last_checkpoint = time.perf_counter()
+        self.clock = self.last_report = self.last_checkpoint = time.perf_counter()
         with _Interruption() as interruption:
             while self.share_done < 1.0 and not self.stopped_early:
-                self._step_and_report(on_progress)
+                self._train_step()
+                # What is spent on the side since the last step counts for the time that the user gave.
+                self.seconds += time.perf_counter() - self.clock
+                self.clock = time.perf_counter()
+                self._report(on_progress)
                 late = time.perf_counter() - self.last_checkpoint > CHECKPOINT_SECONDS
                 if late or interruption.requested:
                     self.checkpoint()
                 if interruption.requested:
                     raise KeyboardInterrupt
 
-    def _step_and_report(self, on_progress: OnProgress | None) -> None:
-        started = time.perf_counter()
-        self._train_step()
-        now = time.perf_counter()
-        self.seconds += now - started
+    def _report(self, on_progress: OnProgress | None) -> None:
         due = self.share_done - self.last_evaluation_share >= 1 / EVALUATIONS
         if due or self.share_done >= 1.0:
             self._evaluate_and_log(on_progress)
-        elif on_progress is not None and now - self.last_report >= 1.0:
-            self.last_report = now
+        elif on_progress is not None and self.clock - self.last_report >= 1.0:
+            self.last_report = self.clock
             on_progress(self._progress(None, False))
 
     def _train_step(self) -> None:
@@ -291,9 +293,8 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = self.preset.learning_rate * _schedule(self.step, self.share_done)
         events, context = batch
-        inputs = _with_hidden_events(events[:, :-1], self.model_config.input_dropout)
         with _autocast(self.device):
-            hidden, state = self.model(inputs, context[:, :-1], self.state)
+            hidden, state = self.model(events[:, :-1], context[:, :-1], self.state)
             nats = self.model.nats(hidden, events[:, 1:], context[:, 1:])
             n_events = (events[:, 1:, 0] >= 0).sum()
             loss = nats.sum() / n_events
@@ -335,6 +336,7 @@ class _Run:
             train_nats=nats / max(1, events),
             held_out_nats=held_out,
             best=best,
+            stopped_early=self.stopped_early,
         )
 
     # -- saving -----------------------------------------------------------------------------------
@@ -345,6 +347,8 @@ class _Run:
         tensors |= {f"best.{k}": v for k, v in self.best_weights.items()}
         tensors |= {f"state.{k}": v for k, v in enumerate(self.state)}
         tensors["random"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random_cuda"] = torch.cuda.get_rng_state(self.device)
         names = [name for name, _ in self.model.named_parameters()]
         for name, parameter in zip(names, self.model.parameters(), strict=True):
             for key, value in self.optimiser.state.get(parameter, {}).items():
@@ -356,6 +360,7 @@ class _Run:
             "best_nats": self.best_nats if math.isfinite(self.best_nats) else None,
             "since_best": self.since_best,
             "stopped_early": self.stopped_early,
+            "length": [self.minutes, self.epochs],
             "log": self.log,
             "recent": self.recent,
             "last_evaluation_share": self.last_evaluation_share,
@@ -377,18 +382,20 @@ class _Run:
         self.best_weights = _with_prefix(tensors, "best.")
         self.state = tuple(tensors[f"state.{k}"].to(self.device) for k in range(len(self.state)))
         torch.set_rng_state(tensors["random"])
+        if "random_cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random_cuda"], self.device)
         for name, parameter in self.model.named_parameters():
             saved = _with_prefix(tensors, f"optimiser.{name}.")
             if saved:
-                self.optimiser.state[parameter] = {
-                    key: value if key == "step" else value.to(self.device) for key, value in saved.items()
-                }
+                self.optimiser.state[parameter] = {key: value.to(self.device) for key, value in saved.items()}
         self.step, self.seconds = facts["step"], facts["seconds"]
         self.best_nats = math.inf if facts["best_nats"] is None else facts["best_nats"]
-        self.since_best, self.stopped_early = facts["since_best"], facts["stopped_early"]
+        if facts["length"] == [self.minutes, self.epochs]:
+            self.since_best, self.stopped_early = facts["since_best"], facts["stopped_early"]
         self.log = facts["log"]
         self.recent = [(nats, count) for nats, count in facts["recent"]]
-        self.last_evaluation_share = facts["last_evaluation_share"]
+        # A run that is made longer has done less of it.
+        self.last_evaluation_share = min(facts["last_evaluation_share"], self.share_done)
         self.stream.restore(facts["stream"])
 
     def _identity(self) -> dict[str, Any]:
@@ -413,6 +420,9 @@ class _Run:
         """Write the model folder from the best weights; the checkpoint stays, so that training can go on."""
         self.checkpoint()
         weights = {name: tensor.cpu().contiguous() for name, tensor in self.best_weights.items()}
+        (self.out / CONFIG).unlink(missing_ok=True)  # until all files are of one model, it is none
+        for graphs in self.out.glob("graph-*"):
+            shutil.rmtree(graphs)
         write_atomic(self.out / WEIGHTS, save_tensors(weights))
         config = self._config()
         representation = {
@@ -495,17 +505,6 @@ def evaluate_model(
     return likelihood
 
 
-def load_weights(path: Path, model: LanguageModel) -> None:
-    """Fill the network from a model folder's weights; raises ModelError if they do not fit."""
-    try:
-        with safe_open(path / WEIGHTS, framework="pt") as file:
-            model.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise ModelError(
-            f"{path / WEIGHTS}: damaged or of another model; restore it or train again."
-        ) from error
-
-
 def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.exists():
         raise InputError(f"{path}: nothing to resume; leave --resume out to start a new run.")
@@ -542,18 +541,13 @@ def _schedule(step: int, share_done: float) -> float:
     return warm_up * (FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * cosine)
 
 
-def _with_hidden_events(events: Tensor, share: float) -> Tensor:
-    if share <= 0:
-        return events
-    hidden = torch.rand(events.shape[:2], device=events.device) < share
-    return events.masked_fill(hidden.unsqueeze(-1), -1)
-
-
 def _choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {name!r} is not available here; use cpu, cuda or auto.") from error

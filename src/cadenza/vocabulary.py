@@ -33,7 +33,7 @@ PHRASE_BARS = 8
 MAX_BARS_LEFT = 16
 UNKNOWN_BARS_LEFT = MAX_BARS_LEFT + 1
 
-EventArray = NDArray[np.int16]
+EventArray = NDArray[np.signedinteger[Any]]
 
 
 def tempo_of(level: IntArray) -> NDArray[np.float64]:

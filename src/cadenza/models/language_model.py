@@ -24,7 +24,11 @@ from cadenza.schema import NOT_APPLICABLE, ContextField, Field, Schema
 State = tuple[Tensor, ...]
 
 ARCHITECTURES = ("lstm", "gru")
-INPUT_SCALE, CONDITION_SCALE, CONTEXT_SCALE = 0.5, 0.3, 0.03  # of embeddings at first; see the log of ablations
+INPUT_SCALE, CONDITION_SCALE, CONTEXT_SCALE = (
+    0.5,
+    0.3,
+    0.03,
+)  # of embeddings at first; see the log of ablations
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,13 @@ class ModelConfig:
     layers: int = 2
     head_width: int = 256  # of the hidden layer in each field's head
     dropout: float = 0.1  # between layers and before the heads, while training
-    input_dropout: float = 0.0  # share of past events hidden from the network, while training
     residual_heads: bool = True  # False: plain dense heads, as in the usual tutorial
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
-            raise InputError(f"unknown model {self.architecture!r}; choose one of {', '.join(ARCHITECTURES)}.")
+            raise InputError(
+                f"unknown model {self.architecture!r}; choose one of {', '.join(ARCHITECTURES)}."
+            )
 
 
 class LanguageModel(nn.Module):
@@ -56,7 +61,9 @@ class LanguageModel(nn.Module):
         self.norm = nn.LayerNorm(config.width) if config.residual_heads else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
         self.condition = nn.ModuleList(
-            SummedEmbedding([column, *(context[c] for c in schema.context_after(k))], config.width, CONDITION_SCALE)
+            SummedEmbedding(
+                [column, *(context[c] for c in schema.context_after(k))], config.width, CONDITION_SCALE
+            )
             for k, column in enumerate(fields[:-1])
         )
         self.heads = nn.ModuleList(
