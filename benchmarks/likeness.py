@@ -2,7 +2,7 @@
 
     python -m benchmarks.likeness [--model MODEL] [--corpus FOLDER] [--num 32] [--bars 16] [--seed 1]
 
-Composes at several settings and prints the median of each measure beside that of the pieces that the
+Composes at several settings and prints the mean of each measure beside that of the pieces that the
 model did not learn from, cut to the same length, with the share of composed pieces inside the held-out
 10th to 90th percentile. One JSON line last.
 """
@@ -33,12 +33,19 @@ MEASURES = (
     "empty_beat_rate",
     "longest_repeated_note_run",
     "bar_repetition",
+    "instruments",
+    "stray_instruments",
 )
+STRAY_NOTES = 4  # an instrument that plays fewer notes than this in a piece does not belong to it
 SETTINGS: tuple[dict[str, Any], ...] = (
     {},
     {"temperature": 1.0, "top_p": 1.0},
     {"temperature": 1.0, "top_p": 0.95},
-    {"temperature": 0.9, "top_p": 0.98},
+    {"temperature": 1.0, "top_p": 1.0, "min_p": 0.05},
+    {"temperature": 1.0, "top_p": 0.98, "min_p": 0.05},
+    {"temperature": 1.0, "top_p": 0.98, "min_p": 0.1},
+    {"temperature": 0.95, "top_p": 0.98, "min_p": 0.05},
+    {"temperature": 0.9, "top_p": 0.95},
     {"temperature": 0.9, "top_p": 0.9},
     {"temperature": 0.0},
 )
@@ -52,16 +59,16 @@ def main() -> None:
     quantise = composer.representation.quantise  # type: ignore[attr-defined]
     real = _described([_first_bars(quantise(piece.score), arguments.bars) for piece in held_out])
     low, high = np.percentile(real, 10, axis=0), np.percentile(real, 90, axis=0)
-    rows: dict[str, Any] = {"held out": dict(zip(MEASURES, np.median(real, axis=0).tolist(), strict=True))}
+    rows: dict[str, Any] = {"held out": dict(zip(MEASURES, np.mean(real, axis=0).tolist(), strict=True))}
     print(f"{'setting':<34}" + "".join(f"{name[:14]:>16}" for name in MEASURES))
-    _print_row("held out", np.median(real, axis=0), None)
+    _print_row("held out", np.mean(real, axis=0), None)
     for setting in SETTINGS:
         options = {"bars": arguments.bars, "num": arguments.num, "seed": arguments.seed, **setting}
         composed = _described([piece.score for piece in composer.compose_many(**options)])
         inside = ((composed >= low - 1e-9) & (composed <= high + 1e-9)).mean(axis=0)
         name = ", ".join(f"{k} {v}" for k, v in setting.items()) or "default"
-        _print_row(name, np.median(composed, axis=0), inside)
-        rows[name] = dict(zip(MEASURES, np.median(composed, axis=0).tolist(), strict=True))
+        _print_row(name, np.mean(composed, axis=0), inside)
+        rows[name] = dict(zip(MEASURES, np.mean(composed, axis=0).tolist(), strict=True))
         rows[name]["inside"] = float(inside.mean())
     print(json.dumps(rows))
 
@@ -72,8 +79,13 @@ def _first_bars(score: Score, bars: int) -> Score:
 
 
 def _described(scores: list[Score]) -> np.typing.NDArray[np.float64]:
-    described = [describe(score) for score in scores]
+    described = [{**describe(score), **_ensemble(score)} for score in scores]
     return np.array([[d[name] for name in MEASURES] for d in described])
+
+
+def _ensemble(score: Score) -> dict[str, float]:
+    _, counts = np.unique(score.notes["instrument"], return_counts=True)
+    return {"instruments": float(len(counts)), "stray_instruments": float((counts < STRAY_NOTES).sum())}
 
 
 def _print_row(name: str, values: Any, inside: Any) -> None:

@@ -25,7 +25,18 @@ from numpy.typing import NDArray
 from cadenza.context import Bars, context_fields, context_of
 from cadenza.errors import InputError
 from cadenza.schema import NOT_APPLICABLE, Field, Schema
-from cadenza.score import DEFAULT_QPM, DRUM_KIT, METRE, NOTE, TEMPO, IntArray, NoteArray, Score, sort_notes
+from cadenza.score import (
+    DEFAULT_QPM,
+    DRUM_KIT,
+    METRE,
+    NOTE,
+    TEMPO,
+    IntArray,
+    NoteArray,
+    Score,
+    canonical_order,
+    sort_notes,
+)
 from cadenza.vocabulary import (
     DURATION,
     END_KIND,
@@ -150,14 +161,14 @@ class NoteEvents:
 
     def _one_stroke_at_a_time(self, notes: NoteArray, shift: IntArray) -> tuple[NoteArray, IntArray]:
         """Notes, timed in steps, with one per step and key, ending where their key is struck again."""
-        order = np.lexsort((-notes["duration"], -notes["pitch"], notes["instrument"], notes["onset"]))
+        order = canonical_order(notes)
         notes, shift = notes[order], shift[order]
         key = notes["instrument"].astype(np.int64) * 128 + notes["pitch"]
         again = (np.diff(key) == 0) & (np.diff(notes["onset"]) == 0)
         keep = np.append(True, ~again)[: len(notes)]
         notes, shift, key = notes[keep], shift[keep], key[keep]
         wanted = np.where(notes["instrument"] >= DRUM_KIT, 1, notes["duration"])
-        order = np.lexsort((notes["onset"], key))
+        order = np.argsort((key << 32) + notes["onset"], kind="stable")
         same = np.flatnonzero(np.diff(key[order]) == 0)
         wanted[order[same]] = np.minimum(wanted[order[same]], np.diff(notes["onset"][order])[same])
         notes["duration"] = self.durations[np.searchsorted(self.durations, wanted, side="right") - 1]
@@ -193,7 +204,8 @@ class NoteEvents:
         end = int((step + _duration_or_zero(rows, self.durations)).max())
         bars = Bars(metres.step, metres.value, self.steps_per_quarter)
         rows[-1, KIND], step[-1] = END_KIND, bars.line_at_or_after(end)
-        order = np.lexsort((-rows[:, PITCH], rows[:, KIND], step))
+        place = (step * N_KINDS + rows[:, KIND]) * N_PITCH_VALUES - rows[:, PITCH]
+        order = np.argsort(place, kind="stable")
         rows, step = self._with_rests(rows[order], step[order])
         rows[:, ONSET] = np.diff(step, prepend=0)
         return rows

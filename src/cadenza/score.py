@@ -120,8 +120,13 @@ class Score:
 
 def sort_notes(notes: NoteArray) -> NoteArray:
     """Notes in canonical order: onset, instrument, pitch from high to low, longest first."""
-    order = np.lexsort((-notes["duration"], -notes["pitch"], notes["instrument"], notes["onset"]))
-    return notes[order]
+    return notes[canonical_order(notes)]
+
+
+def canonical_order(notes: NoteArray) -> IntArray:
+    """Positions (N,) of the notes in canonical order (see `sort_notes`)."""
+    place = (notes["onset"].astype(np.int64) * 512 + notes["instrument"]) * 128 + (127 - notes["pitch"])
+    return np.lexsort((-notes["duration"], place))
 
 
 def make_notes(onset: Any, duration: Any, pitch: Any, velocity: Any = 80, instrument: Any = 0) -> NoteArray:
