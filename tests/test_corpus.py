@@ -78,9 +78,10 @@ def test_a_folder_with_nothing_usable_says_why_file_by_file(mixed: Path) -> None
 def test_folders_that_form_a_loop_and_pipes_do_no_harm(tmp_path: Path) -> None:
     write_folder(tmp_path, 2)
     (tmp_path / "loop").symlink_to(tmp_path)
-    os.mkfifo(tmp_path / "pipe.mid")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.mid")
     verdicts = _verdicts(scan(tmp_path))
-    assert verdicts.pop("pipe.mid") == "unreadable"
+    assert verdicts.pop("pipe.mid", "unreadable") == "unreadable"
     assert set(verdicts.values()) == {"ok"} and len(verdicts) == 2
 
 

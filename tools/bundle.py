@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import shutil
 import zlib
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ from cadenza.model_folder import (
 )
 
 LEAST_BYTES = 1_200
+MODEL_LICENCE = (
+    "MIT for the weights; learned from public-domain, CC0 and BSD-3-Clause music, credited in `../CREDITS.md`"
+)
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,8 @@ def bundle_model(model: Path) -> None:
     for name in (CONFIG, REPRESENTATION, CARD, LOG, CURVE):
         shutil.copyfile(model / name, target / name)
     shutil.copytree(model / "graph-int8", target / "graph-int8")
+    card = (target / CARD).read_text()
+    (target / CARD).write_text(re.sub(r"(?m)^- Licence: .*$", f"- Licence: {MODEL_LICENCE}", card))
     weights = {name: t.to(torch.bfloat16).contiguous() for name, t in load_file(model / WEIGHTS).items()}
     save_file(weights, target / WEIGHTS)
     total = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())

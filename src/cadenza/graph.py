@@ -177,6 +177,7 @@ def _condition(b: _Builder, weights: Weights, schema: Schema, k: int) -> tuple[s
 def quantised(model: onnx.ModelProto) -> onnx.ModelProto:
     """The graph with int8 weights (and activations quantised on the way), of about a quarter of the size.
 
+    GRU layers, which the quantiser does not know, keep their precision.
     Weights keep to 7 bits: without VNNI instructions, sums of full 8-bit products saturate.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
