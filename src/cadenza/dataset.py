@@ -51,10 +51,14 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Batch:
-    """events (B, T + 1, fields) and context (B, T + 1, context fields): inputs [:, :-1], targets [:, 1:]."""
+    """events (B, T + 1, fields) and context (B, T + 1, context fields): inputs [:, :-1], targets [:, 1:].
+
+    starts (B,) tells which rows begin a piece; rows that are too short end in not-applicable events.
+    """
 
     events: NDArray[np.int64]
     context: NDArray[np.int64]
+    starts: NDArray[np.bool_]
 
 
 def with_start(piece: EncodedPiece) -> EncodedPiece:
@@ -113,29 +117,26 @@ class WindowStream:
     def next_batch(self) -> Batch:
         """The next window of every lane; consecutive windows overlap by the one event predicted last."""
         windows = [self._window(lane) for lane in range(self.lanes)]
-        return Batch(
-            np.stack([events for events, _ in windows]).astype(np.int64),
-            np.stack([context for _, context in windows]).astype(np.int64),
-        )
+        batch = padded([window for window, _ in windows], self.length + 1)
+        return replace(batch, starts=np.array([starts for _, starts in windows]))
 
-    def _window(self, lane: int) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-        wanted, parts = self.length + 1, []
-        while wanted > 0:
-            piece, start = self._current(lane)
-            part = slice(start, start + wanted)
-            parts.append((piece.events[part], piece.context[part]))
-            wanted -= len(parts[-1][0])
-            self.position[lane] = (self.position[lane][0], start + len(parts[-1][0]))
-        draw, end = self.position[lane]
-        self.position[lane] = (draw, end - 1)  # the last target is the next window's first input
-        return np.concatenate([e for e, _ in parts]), np.concatenate([c for _, c in parts])
+    def _window(self, lane: int) -> tuple[EncodedPiece, bool]:
+        """The next part of the lane's piece, and whether it begins one.
+
+        The window in which a piece ends is not filled up with the next one: every piece begins with a
+        window, and so with a fresh state, as it does when one is composed.
+        """
+        piece, start = self._current(lane)
+        part = slice(start, start + self.length + 1)
+        self.position[lane] = (self.position[lane][0], start + self.length)
+        return EncodedPiece(piece.events[part], piece.context[part]), start == 0
 
     def _current(self, lane: int) -> tuple[EncodedPiece, int]:
         draw, start = self.position[lane]
         piece = self.buffers[lane]
         if piece is None and draw >= 0:
             piece = self.buffers[lane] = self._draw(draw)
-        if piece is None or start >= len(piece):
+        while piece is None or start + 1 >= len(piece):
             draw, start = self.drawn, 0
             self.drawn += 1
             piece = self.buffers[lane] = self._draw(draw)
@@ -174,14 +175,15 @@ def padded_batches(pieces: Sequence[EncodedPiece], most_events: int = 60_000) ->
         if groups[-1] and (len(groups[-1]) + 1) * len(piece) > most_events:
             groups.append([])
         groups[-1].append(piece)
-    return [_padded(group) for group in groups if group]
+    return [padded(group, len(group[-1])) for group in groups if group]
 
 
-def _padded(group: list[EncodedPiece]) -> Batch:
-    shape = (len(group), len(group[-1]))
+def padded(group: Sequence[EncodedPiece], length: int) -> Batch:
+    """A batch of pieces, all from their start, filled up to `length` with not-applicable events."""
+    shape = (len(group), length)
     events = np.full((*shape, group[0].events.shape[1]), NOT_APPLICABLE, dtype=np.int64)
     context = np.full((*shape, group[0].context.shape[1]), NOT_APPLICABLE, dtype=np.int64)
     for row, piece in enumerate(group):
         events[row, : len(piece)] = piece.events
         context[row, : len(piece)] = piece.context
-    return Batch(events, context)
+    return Batch(events, context, np.ones(len(group), bool))

@@ -236,7 +236,7 @@ class _Run:
         )
         self.state: State = self.model.initial_state(self.preset.lanes)
         self.evaluation_batches = padded_batches(_some_of(self._encoded_held_out()))
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.events = 0, 0.0, 0
         self.best_nats, self.best_weights = math.inf, _copy_of(self.model)
         self.since_best = 0
         self.stopped_early = False
@@ -250,9 +250,9 @@ class _Run:
         return [encode(piece.score) for piece in self.prepared.held_out]
 
     def _steps_of_epochs(self) -> int:
-        encode = self.prepared.representation.encode
-        events = sum(len(encode(piece.score)) + 1 for piece in self.prepared.train)
-        return max(1, round((self.epochs or 1) * events / (self.preset.lanes * self.preset.window)))
+        encode, window = self.prepared.representation.encode, self.preset.window
+        windows = sum(-(-len(encode(piece.score)) // window) for piece in self.prepared.train)
+        return max(1, round((self.epochs or 1) * windows / self.preset.lanes))
 
     # -- the loop ---------------------------------------------------------------------------------
 
@@ -289,12 +289,14 @@ class _Run:
             on_progress(self._progress(None, False))
 
     def _train_step(self) -> None:
-        batch = _to_device(self.stream.next_batch(), self.device)
+        batch = self.stream.next_batch()
         for group in self.optimiser.param_groups:
             group["lr"] = self.preset.learning_rate * _schedule(self.step, self.share_done)
-        events, context = batch
+        events, context = _to_device(batch, self.device)
+        goes_on = torch.from_numpy(~batch.starts).to(self.device).view(1, -1, 1)
+        before = tuple(s * goes_on for s in self.state)
         with _autocast(self.device):
-            hidden, state = self.model(events[:, :-1], context[:, :-1], self.state)
+            hidden, state = self.model(events[:, :-1], context[:, :-1], before)
             nats = self.model.nats(hidden, events[:, 1:], context[:, 1:])
             n_events = (events[:, 1:, 0] >= 0).sum()
             loss = nats.sum() / n_events
@@ -306,6 +308,7 @@ class _Run:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
         self.optimiser.step()
         self.step += 1
+        self.events += int(n_events)
         self.recent = [*self.recent[-19:], (float(nats.detach().sum()), int(n_events))]
 
     def _evaluate_and_log(self, on_progress: OnProgress | None) -> None:
@@ -327,12 +330,11 @@ class _Run:
 
     def _progress(self, held_out: float | None, best: bool) -> Progress:
         nats, events = (sum(column) for column in zip(*self.recent, strict=True))
-        seen = self.step * self.preset.lanes * self.preset.window
         return Progress(
             step=self.step,
             seconds=round(self.seconds, 3),
             share_done=self.share_done,
-            notes_per_second=seen / self.seconds,
+            notes_per_second=self.events / self.seconds,
             train_nats=nats / max(1, events),
             held_out_nats=held_out,
             best=best,
@@ -357,6 +359,7 @@ class _Run:
             "identity": self._identity(),
             "step": self.step,
             "seconds": self.seconds,
+            "events": self.events,
             "best_nats": self.best_nats if math.isfinite(self.best_nats) else None,
             "since_best": self.since_best,
             "stopped_early": self.stopped_early,
@@ -388,7 +391,7 @@ class _Run:
             saved = _with_prefix(tensors, f"optimiser.{name}.")
             if saved:
                 self.optimiser.state[parameter] = {key: value.to(self.device) for key, value in saved.items()}
-        self.step, self.seconds = facts["step"], facts["seconds"]
+        self.step, self.seconds, self.events = facts["step"], facts["seconds"], facts["events"]
         self.best_nats = math.inf if facts["best_nats"] is None else facts["best_nats"]
         if facts["length"] == [self.minutes, self.epochs]:
             self.since_best, self.stopped_early = facts["since_best"], facts["stopped_early"]
