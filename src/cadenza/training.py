@@ -53,7 +53,7 @@ FINAL_LEARNING_RATE = 0.02  # as a share of the highest
 GRADIENT_NORM = 1.0
 PERFORMANCE_SHARE = 0.1  # of pieces that leave the grid; from here on notes may
 SMALL_CORPUS_NOTES, SMALL_CORPUS_DROPOUT = 50_000, 0.3
-EVALUATION_NOTES = 40_000  # held-out notes that progress is measured on
+EVALUATION_NOTES = 15_000  # held-out notes that progress is measured on
 EVALUATIONS = 12  # in a run
 PATIENCE = 4  # evaluations without a better one, after which training stops
 
