@@ -19,7 +19,7 @@ class Preset:
     minutes: float | None = 3.0
     epochs: float | None = None
     augment: bool = True
-    sampling: dict[str, float] = field(default_factory=lambda: {"temperature": 0.95, "top_p": 0.95})
+    sampling: dict[str, float] = field(default_factory=lambda: {"temperature": 1.0, "min_p": 0.05})
 
 
 PRESETS = {
