@@ -168,6 +168,7 @@ def _require_torch() -> None:
 
 def _train(folder: Path, out: Path, arguments: argparse.Namespace, *, overwrite: bool) -> None:
     from cadenza import training
+    from cadenza.model_folder import ModelFolder
 
     options = training.TrainingOptions(
         preset=arguments.preset,
@@ -178,6 +179,7 @@ def _train(folder: Path, out: Path, arguments: argparse.Namespace, *, overwrite:
         device=arguments.device,
         steps_per_quarter=arguments.steps_per_quarter,
         velocity_levels=arguments.velocity_levels,
+        transpose=arguments.transpose,
         allow_drums_only=arguments.drums,
     )
     corpus = _scan(folder, arguments.drums)
@@ -203,6 +205,9 @@ def _train(folder: Path, out: Path, arguments: argparse.Namespace, *, overwrite:
         prepared=prepared,
     )
     meter.clear()
+    held_out = ModelFolder.open(out).config["held_out"]
+    fields = ", ".join(f"{name} {nats:.2f}" for name, nats in held_out["by_field"].items() if nats >= 0.005)
+    print(f"learned: {held_out['nats_per_note']:.3f} nats per held-out note ({fields})", file=sys.stderr)
 
 
 def _show_progress(meter: _Meter, progress: Progress) -> None:
@@ -435,6 +440,12 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
         type=_natural,
         default=16,
         help="loudness levels (default 16; not in preset tutorial)",
+    )
+    parser.add_argument(
+        "--transpose",
+        metavar="N",
+        type=_natural,
+        help="learn in other keys too, up to N semitones away (default 6; 0 in runs of up to 5 minutes)",
     )
     _add_drums(parser)
 

@@ -20,6 +20,8 @@ class Preset:
     epochs: float | None = None
     augment: bool = True
     sampling: dict[str, float] = field(default_factory=lambda: {"temperature": 1.0, "min_p": 0.05})
+    # A network that has learned for a few minutes spreads its guesses wider, and needs a firmer hand.
+    sampling_when_short: dict[str, float] = field(default_factory=lambda: {"temperature": 1.0, "min_p": 0.2})
 
 
 PRESETS = {

@@ -53,6 +53,7 @@ FINAL_LEARNING_RATE = 0.02  # as a share of the highest
 GRADIENT_NORM = 1.0
 PERFORMANCE_SHARE = 0.1  # of pieces that leave the grid; from here on notes may
 SMALL_CORPUS_NOTES, SMALL_CORPUS_DROPOUT = 50_000, 0.3
+SHORT_RUN_MINUTES = 5.0  # within which no key is heard often enough for transposition to pay
 EVALUATION_NOTES = 15_000  # held-out notes that progress is measured on
 EVALUATIONS = 12  # in a run
 PATIENCE = 4  # evaluations without a better one, after which training stops
@@ -70,6 +71,7 @@ class TrainingOptions:
     device: str = "auto"
     steps_per_quarter: int = 12
     velocity_levels: int = 16
+    transpose: int | None = None  # up to so many semitones, up or down; None: none in short runs, else 6
     allow_drums_only: bool = False
     graphs: tuple[str, ...] = ("fp32", "int8")
 
@@ -82,6 +84,8 @@ class TrainingOptions:
             raise InputError("the seed must be between 0 and 2^63 - 1.")
         if self.minutes is not None and not 0 < self.minutes < 1e6:
             raise InputError("the number of minutes must be above 0.")
+        if self.transpose is not None and not 0 <= self.transpose <= 12:
+            raise InputError("transpose must be between 0 and 12 semitones.")
         if self.epochs is not None and not 0 < self.epochs < 1e6:
             raise InputError("the number of epochs must be above 0.")
 
@@ -229,7 +233,7 @@ class _Run:
         self.stream = WindowStream(
             [piece.score for piece in prepared.train],
             prepared.representation,
-            Augmentation() if self.preset.augment else None,
+            self._augmentation(),
             lanes=self.preset.lanes,
             length=self.preset.window,
             seed=options.seed,
@@ -244,6 +248,18 @@ class _Run:
         self.recent: list[tuple[float, int]] = []
         self.total_steps = self._steps_of_epochs() if self.epochs else None
         self.clock = self.last_report = self.last_checkpoint = self.last_evaluation_share = 0.0
+
+    def _augmentation(self) -> Augmentation | None:
+        if not self.preset.augment:
+            return None
+        semitones = self.options.transpose
+        if semitones is None:
+            semitones = 0 if self._is_short else Augmentation.semitones
+        return Augmentation(semitones)
+
+    @property
+    def _is_short(self) -> bool:
+        return self.minutes is not None and self.minutes <= SHORT_RUN_MINUTES
 
     def _encoded_held_out(self) -> list[EncodedPiece]:
         encode = self.prepared.representation.encode_piece
@@ -409,6 +425,7 @@ class _Run:
                     "model": asdict(self.model_config),
                     "preset": asdict(self.preset),
                     "seed": self.options.seed,
+                    "augmentation": asdict(self.stream.augmentation) if self.stream.augmentation else None,
                     "representation": self.prepared.representation.to_dict(),
                     "pieces": sorted(piece.fingerprint for piece in self.prepared.corpus.pieces),
                 }
@@ -465,7 +482,7 @@ class _Run:
                 "by_field": likelihood.by_field(),
                 "notes": likelihood.notes,
             },
-            "sampling": self.preset.sampling,
+            "sampling": self.preset.sampling_when_short if self._is_short else self.preset.sampling,
         }
 
     def _final_likelihood(self) -> Likelihood:
