@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -187,6 +188,14 @@ _MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88
 _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 
 
+@cache
+def _key_profiles() -> NDArray[np.float64]:
+    """Profiles (24, 12) of the major and minor keys, centred and of length 1."""
+    profiles = np.array([np.roll(p, k) for p in (_MAJOR, _MINOR) for k in range(12)])
+    centred = profiles - profiles.mean(axis=1, keepdims=True)
+    return np.asarray(centred / np.linalg.norm(centred, axis=1, keepdims=True))
+
+
 def estimate_key(score: Score) -> str:
     """Most likely key, such as "D minor" ("none" without pitched notes): Krumhansl-Schmuckler."""
     pitched = score.notes[score.notes["instrument"] < DRUM_KIT]
@@ -197,7 +206,5 @@ def estimate_key(score: Score) -> str:
         weights=np.minimum(pitched["duration"], 4 * score.ticks_per_quarter),
         minlength=12,
     )
-    profiles = np.array([np.roll(p, k) for p in (_MAJOR, _MINOR) for k in range(12)])
-    centred = profiles - profiles.mean(axis=1, keepdims=True)
-    best = int(np.argmax(centred @ (weight - weight.mean()) / np.linalg.norm(centred, axis=1)))
+    best = int(np.argmax(_key_profiles() @ (weight - weight.mean())))
     return f"{PITCH_CLASSES[best % 12]} {'major' if best < 12 else 'minor'}"

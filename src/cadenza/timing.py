@@ -29,7 +29,7 @@ FREE_QPM, FREE_TICKS_PER_QUARTER = 120.0, 480  # free pieces are written down in
 
 def classify_timing(score: Score) -> Timing:
     """Which of the three kinds the piece is; a piece of few notes is never taken for free."""
-    resultant = max(abs(_mean_phase(score, division)) for division in DIVISIONS)
+    resultant = max(map(abs, _mean_phases(score).values()))
     if resultant >= GRID_RESULTANT:
         return "grid"
     too_few_to_tell = len(score) < 3 / BEAT_RESULTANT**2  # random onsets would often exceed it (Rayleigh)
@@ -59,9 +59,14 @@ def _laid(score: Score, timing: Timing) -> Score:
     return _without_leading_bars(score)
 
 
-def _mean_phase(score: Score, division: int) -> complex:
-    turns = score.notes["onset"] * (division / score.ticks_per_quarter)
-    return complex(np.exp(2j * np.pi * turns).mean()) if len(turns) else 0j
+def _mean_phases(score: Score) -> dict[int, complex]:
+    """Mean of the onsets as points on a circle whose turn is one grid cell, for each division of a quarter."""
+    if not len(score):
+        return dict.fromkeys(DIVISIONS, 0j)
+    half_quarters = np.exp(2j * np.pi * score.notes["onset"] * (2 / score.ticks_per_quarter))
+    triplets = half_quarters * half_quarters * half_quarters
+    points = {4: half_quarters * half_quarters, 6: triplets, 12: triplets * triplets}
+    return {division: complex(points[division].mean()) for division in DIVISIONS}
 
 
 def _in_seconds(score: Score) -> Score:
@@ -92,7 +97,7 @@ def _with_known_bars(score: Score) -> Score:
 
 
 def _shifted_to_grid(score: Score) -> Score:
-    resultants = {division: _mean_phase(score, division) for division in DIVISIONS}
+    resultants = _mean_phases(score)
     division = max(resultants, key=lambda d: abs(resultants[d]))
     cell = score.ticks_per_quarter / division
     offset = float(np.angle(resultants[division])) / (2 * np.pi) * cell
