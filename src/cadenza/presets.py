@@ -16,6 +16,7 @@ class Preset:
     lanes: int = 16  # windows in a batch
     window: int = 128  # events in a window
     learning_rate: float = 3e-3
+    weight_decay: float = 0.05  # AdamW; with 0 it is Adam
     minutes: float | None = 3.0
     epochs: float | None = None
     augment: bool = True
@@ -50,6 +51,7 @@ PRESETS = {
         lanes=64,
         window=100,
         learning_rate=1e-3,
+        weight_decay=0.0,
         minutes=None,
         epochs=10.0,
         augment=False,

@@ -228,7 +228,10 @@ class _Run:
         self.device = _choose_device(options.device)
         self.model = build_model(self.model_config, prepared.representation.schema).to(self.device)
         self.optimiser = torch.optim.AdamW(
-            _parameter_groups(self.model), lr=self.preset.learning_rate, betas=(0.9, 0.99), fused=True
+            _parameter_groups(self.model, self.preset.weight_decay),
+            lr=self.preset.learning_rate,
+            betas=(0.9, 0.99),
+            fused=True,
         )
         self.stream = WindowStream(
             [piece.score for piece in prepared.train],
@@ -544,14 +547,14 @@ def _copy_of(model: LanguageModel) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
-def _parameter_groups(model: LanguageModel) -> list[dict[str, Any]]:
+def _parameter_groups(model: LanguageModel, weight_decay: float) -> list[dict[str, Any]]:
     """Weight decay for matrices that are multiplied, none for biases, norms and embeddings."""
     decayed: list[Tensor] = []
     plain: list[Tensor] = []
     for name, parameter in model.named_parameters():
         is_table = name.startswith(("embed.", "condition."))
         (decayed if parameter.ndim == 2 and not is_table else plain).append(parameter)
-    return [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 
 def _schedule(step: int, share_done: float) -> float:
