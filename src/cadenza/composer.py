@@ -128,12 +128,6 @@ class Composer:
         opening = self._opening(prompt, options.prompt_bars) if prompt is not None else None
         return self._compose(options, sampling, opening, prompt, on_events)
 
-    def check(self, options: ComposeOptions, prompt: Score | str | Path | None) -> None:
-        """Raise InputError if these options or this prompt cannot be used."""
-        options.sampling(self.folder.sampling)
-        if prompt is not None:
-            self._opening(prompt, options.prompt_bars)
-
     def _compose(
         self,
         options: ComposeOptions,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -255,7 +255,7 @@ def _drums_off_channel(score: Score) -> bool:
 _KIT_KEYS = (35, 36, 37, 38, 39, 40, 42, 44, 46, 49, 51, 53, 55, 57, 59)  # kicks, snares, hats, cymbals
 
 
-def _count(lists: Iterator[Sequence[str]] | Any) -> dict[str, int]:
+def _count(lists: Iterable[Sequence[str]]) -> dict[str, int]:
     return dict(Counter(item for items in lists for item in items).most_common())
 
 

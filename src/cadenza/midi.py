@@ -15,7 +15,18 @@ import symusic
 
 from cadenza.errors import MidiError
 from cadenza.files import write_atomic
-from cadenza.score import DEFAULT_QPM, DRUM_KIT, METRE, NOTE, TEMPO, IntArray, NoteArray, Score, sort_notes
+from cadenza.score import (
+    DEFAULT_QPM,
+    DRUM_KIT,
+    METRE,
+    NOTE,
+    TEMPO,
+    IntArray,
+    NoteArray,
+    Score,
+    instrument_name,
+    sort_notes,
+)
 from cadenza.smf import needs_repair, repair
 
 MIDI_SUFFIXES = frozenset({".mid", ".midi", ".kar", ".rmi", ".smf"})
@@ -153,8 +164,6 @@ def midi_bytes(score: Score) -> bytes:
 
 
 def _to_track(notes: NoteArray, instrument: int) -> Any:
-    from cadenza.score import instrument_name
-
     onset = notes["onset"].astype(np.int64)
     duration = np.minimum(notes["duration"], next_stroke(onset, notes["pitch"].astype(np.int64)) - onset)
     track = symusic.Track(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,7 @@ class Score:
         """Whether the piece has no metre (see `metres`)."""
         return bool(len(self.metres)) and int(self.metres["numerator"][0]) == 0
 
-    def save(self, path: str | Any) -> None:
+    def save(self, path: str | Path) -> None:
         """Write as a Standard MIDI File (or .svg piano roll), chosen by the suffix of `path`."""
         from cadenza.export import write_score
 
