@@ -321,7 +321,7 @@ def machine(bench: Bench) -> list[Row]:
     """What this machine's processor and memory give to plain large operations."""
     import torch
 
-    from cadenza.training import has_fast_bfloat16
+    from cadenza.learner import has_fast_bfloat16
 
     kinds = {"fp32": torch.float32}
     if has_fast_bfloat16(torch.device("cpu")):

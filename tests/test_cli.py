@@ -11,6 +11,7 @@ import pytest
 
 from cadenza.cli import main
 from cadenza.midi import read_midi, write_midi
+from cadenza.presets import ARCHITECTURES
 from music import tune, write_folder
 
 VERBS = ("inspect", "train", "compose", "run", "evaluate")
@@ -141,7 +142,7 @@ def test_continuing_a_prompt(
     assert code == 2 and "--prompt" in err
 
 
-@pytest.mark.parametrize("kind", ["lstm", "gru", "tokens"])
+@pytest.mark.parametrize("kind", [*ARCHITECTURES, "tokens"])
 def test_evaluating(
     models: dict[str, Path], folder: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,10 +15,11 @@ from cadenza import ComposeOptions, Composer, InputError, ModelError, Score, rea
 from cadenza.composer import until
 from cadenza.midi import midi_bytes
 from cadenza.model_folder import CONFIG, REPRESENTATION, WEIGHTS
+from cadenza.presets import ARCHITECTURES
 from cadenza.score import bar_lines
 from music import tune
 
-KINDS = ("lstm", "gru", "tokens")
+KINDS = (*ARCHITECTURES, "tokens")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -33,7 +34,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(
     assert midi_bytes(pieces[0]) == midi_bytes(pieces[1]) != midi_bytes(pieces[2])
 
 
-@pytest.mark.parametrize("kind", ["lstm", "gru"])
+@pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_pieces_have_the_wanted_bars_and_all_notes_closed(models: dict[str, Path], kind: str) -> None:
     for piece in Composer.from_pretrained(models[kind]).compose_many(num=3, bars=5, seed=3):
         lines = bar_lines(piece.score, piece.score.end)

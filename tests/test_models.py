@@ -15,6 +15,7 @@ from cadenza.evaluation import evaluate_graph
 from cadenza.events import NoteEvents
 from cadenza.graph import quantised
 from cadenza.models import LanguageModel, ModelConfig, build_model
+from cadenza.presets import ARCHITECTURES
 from cadenza.runtime import GraphModel
 from cadenza.training import evaluate_model, write_graphs
 from music import random_score, tune
@@ -24,7 +25,9 @@ REPRESENTATION = NoteEvents(microtiming=True)
 
 def _model(architecture: str, residual: bool = True) -> LanguageModel:
     torch.manual_seed(1)
-    config = ModelConfig(architecture, width=24, layers=2, head_width=12, residual_heads=residual)
+    config = ModelConfig(
+        architecture, width=24, layers=2, head_width=12, heads=3, memory=7, residual_heads=residual
+    )
     return build_model(config, REPRESENTATION.schema).eval()
 
 
@@ -34,7 +37,7 @@ def _batch(n: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(batch.events), torch.from_numpy(batch.context)
 
 
-@pytest.mark.parametrize("architecture", ["lstm", "gru"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_stepping_equals_one_full_pass(architecture: str) -> None:
     model = _model(architecture)
     events, context = _batch()
@@ -48,7 +51,7 @@ def test_stepping_equals_one_full_pass(architecture: str) -> None:
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("architecture", ["lstm", "gru"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_prediction_does_not_depend_on_later_fields_or_events(architecture: str) -> None:
     model = _model(architecture)
     events, context = _batch(1)
@@ -65,7 +68,7 @@ def test_a_prediction_does_not_depend_on_later_fields_or_events(architecture: st
             torch.testing.assert_close(again[j][:, :10], logits[j][:, :10])
 
 
-@pytest.mark.parametrize("architecture", ["lstm", "gru"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("residual", [True, False])
 def test_exported_graphs_equal_the_network(architecture: str, residual: bool, tmp_path: Path) -> None:
     model = _model(architecture, residual)
@@ -83,7 +86,8 @@ def test_exported_graphs_equal_the_network(architecture: str, residual: bool, tm
         logits = model.logits(expected[:, :-1], events[:, 1:], context[:, 1:])
     x = expected[:, 4].numpy()
     for k, field_logits in enumerate(logits):
-        x, found = graph.field_logits(k, x, events[:, 5].numpy(), context[:, 5].numpy())
+        columns = REPRESENTATION.schema.context_after(k - 1)
+        x, found = graph.field_logits(k, x, events[:, 5, k - 1].numpy(), context[:, 5, columns].numpy())
         np.testing.assert_allclose(found, field_logits[:, 4].numpy(), atol=1e-4)
 
 

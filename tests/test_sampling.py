@@ -6,29 +6,33 @@ import numpy as np
 import pytest
 
 from cadenza.errors import InputError
-from cadenza.sampling import IntArray, SamplingOptions, draw
+from cadenza.sampling import IntArray, SamplingOptions, Waits, draw
 
 LOGITS = np.log(np.array([[0.5, 0.25, 0.15, 0.1]], dtype=np.float32))
 
 
 def _draws(
-    options: SamplingOptions, n: int = 4000, allowed: np.typing.NDArray[np.bool_] | None = None
+    options: SamplingOptions, n: int = 40_000, allowed: np.typing.NDArray[np.bool_] | None = None
 ) -> IntArray:
-    uniform = (np.arange(n) + 0.5) / n
-    tiled = None if allowed is None else np.repeat(allowed, n, axis=0)
-    return np.bincount(draw(np.repeat(LOGITS, n, axis=0), tiled, uniform, options), minlength=4)
+    """How often each value is drawn."""
+    waits = Waits(np.random.default_rng(0), [n, 4 * n])
+    race = waits.next()[n:].reshape(n, 4)
+    everything = np.ones((1, 4), bool) if allowed is None else allowed
+    return np.bincount(
+        draw(np.repeat(LOGITS, n, axis=0), np.repeat(everything, n, axis=0), race, options), minlength=4
+    )
 
 
 def test_at_temperature_one_the_shares_are_the_probabilities() -> None:
-    np.testing.assert_allclose(_draws(SamplingOptions()) / 4000, [0.5, 0.25, 0.15, 0.1], atol=1e-3)
+    np.testing.assert_allclose(_draws(SamplingOptions()) / 40_000, [0.5, 0.25, 0.15, 0.1], atol=0.01)
 
 
 def test_temperature_sharpens_and_flattens() -> None:
     squared = np.array([0.5, 0.25, 0.15, 0.1]) ** 2
     np.testing.assert_allclose(
-        _draws(SamplingOptions(temperature=0.5)) / 4000, squared / squared.sum(), atol=1e-3
+        _draws(SamplingOptions(temperature=0.5)) / 40_000, squared / squared.sum(), atol=0.01
     )
-    assert _draws(SamplingOptions(temperature=0.0)).tolist() == [4000, 0, 0, 0]
+    assert _draws(SamplingOptions(temperature=0.0)).tolist() == [40_000, 0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +52,7 @@ def test_filters_keep_the_likeliest(options: SamplingOptions, kept: list[int]) -
 def test_what_is_not_allowed_is_never_drawn() -> None:
     allowed = np.array([[False, True, False, True]])
     assert np.flatnonzero(_draws(SamplingOptions(), allowed=allowed)).tolist() == [1, 3]
-    assert _draws(SamplingOptions(temperature=0.0), allowed=allowed)[1] == 4000
+    assert _draws(SamplingOptions(temperature=0.0), allowed=allowed)[1] == 40_000
 
 
 @pytest.mark.parametrize(

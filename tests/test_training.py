@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cadenza.dataset import Augmentation, WindowStream
+import conftest
+from cadenza import presets, training
+from cadenza.dataset import Augmentation, AugmentedScores, WindowStream
 from cadenza.errors import InputError, ModelError
 from cadenza.events import NoteEvents
 from cadenza.model_folder import CARD, CONFIG, CURVE, LOG, STATE, WEIGHTS, ModelFolder
+from cadenza.presets import ARCHITECTURES
 from cadenza.training import Progress, TrainingOptions, train
 from music import tune
 
@@ -25,12 +31,10 @@ def _options(epochs: float = 2.0, **changes: Any) -> TrainingOptions:
 
 
 def _stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cadenza import training
-
     step = training._Run._train_step
 
     def interrupted(run: Any) -> None:
-        if run.step == steps - 1:
+        if run.learner.step == steps - 1:
             signal.raise_signal(signal.SIGINT)
         step(run)
 
@@ -42,7 +46,7 @@ def _same_weights(one: Path, other: Path) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
-@pytest.mark.parametrize("architecture", ["lstm", "gru"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     folder: Path, tmp_path: Path, architecture: str
 ) -> None:
@@ -54,7 +58,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     assert not _same_weights(runs[0], runs[2])
 
 
-@pytest.mark.parametrize("architecture", ["lstm", "gru"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("steps", [1, 4])
 def test_a_stopped_run_goes_on_to_the_bit(
     folder: Path, tmp_path: Path, architecture: str, steps: int, monkeypatch: pytest.MonkeyPatch
@@ -94,8 +98,6 @@ def test_a_longer_run_goes_on_being_evaluated(folder: Path, tmp_path: Path) -> N
 def test_a_run_that_gains_no_more_stops_says_so_and_keeps_the_best(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cadenza import training
-
     calls, measure = [0], training.evaluate_model
 
     def worse_every_time(*arguments: Any) -> Any:
@@ -115,8 +117,6 @@ def test_a_run_that_gains_no_more_stops_says_so_and_keeps_the_best(
 def test_a_kill_while_the_model_is_written_leaves_no_mixture(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cadenza import training
-
     out = train(folder, tmp_path / "model", _options(1.0))
 
     def killed(*arguments: object) -> None:
@@ -216,8 +216,9 @@ def test_impossible_options_are_refused(wrong: dict[str, Any], folder: Path, tmp
 def test_the_stream_of_batches_goes_on_where_it_was() -> None:
     scores = [tune(seed) for seed in range(4)]
 
-    def stream() -> WindowStream:
-        return WindowStream(scores, NoteEvents(), Augmentation(), lanes=3, length=20, seed=5)
+    def stream(only: list[int] | None = None) -> WindowStream:
+        source = AugmentedScores(scores, NoteEvents(), Augmentation(), seed=5)
+        return WindowStream(source, lanes=3, length=20, only=only)
 
     whole, stopped = stream(), stream()
     batches = [whole.next_batch() for _ in range(30)]
@@ -225,15 +226,18 @@ def test_the_stream_of_batches_goes_on_where_it_was() -> None:
         stopped.next_batch()
     resumed = stream()
     resumed.restore(json.loads(json.dumps(stopped.state())))
+    of_two_lanes = stream([2, 0])
+    of_two_lanes.restore(stopped.state())
     for batch in batches[11:]:
         again = resumed.next_batch()
         assert (again.events == batch.events).all() and (again.context == batch.context).all()
+        assert (of_two_lanes.next_batch().events == batch.events[[2, 0]]).all()
 
 
 def test_consecutive_windows_of_a_lane_make_whole_pieces() -> None:
     notes = NoteEvents()
     scores = [tune(seed) for seed in range(3)]
-    stream = WindowStream(scores, notes, None, lanes=1, length=16, seed=0)
+    stream = WindowStream(AugmentedScores(scores, notes, None, seed=0), lanes=1, length=16)
     batches = [stream.next_batch() for _ in range(40)]
     joined = [row for batch in batches for row in batch.events[0, :-1].tolist()]
     starts = [n * 16 for n, batch in enumerate(batches) if batch.starts[0]]
@@ -243,3 +247,52 @@ def test_consecutive_windows_of_a_lane_make_whole_pieces() -> None:
     assert len(found) >= 6
     for rows in found:
         assert any(tuple(map(tuple, rows)) in (piece, piece[:-1]) for piece in pieces)
+
+
+RUN_IN_PROCESSES = """
+import os, sys
+import torch
+import conftest
+from cadenza import training
+
+torch.set_num_threads(1)
+conftest.without_dropout()
+training.CHECKPOINT_SECONDS = 0.0
+step = training._Run._train_step
+
+def dies(run):
+    if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and os.environ["RANK"] == "1" and run.learner.step == 5:
+        os._exit(1)
+    step(run)
+
+training._Run._train_step = dies
+options = training.TrainingOptions(preset="tiny", epochs=6.0, graphs=("fp32",))
+training.train(sys.argv[1], sys.argv[2], options)
+"""
+
+
+def test_two_processes_learn_what_one_does_even_if_one_of_them_dies(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(presets.PRESETS, "tiny", presets.PRESETS["tiny"])
+    monkeypatch.setattr(training, "SMALL_CORPUS_DROPOUT", training.SMALL_CORPUS_DROPOUT)
+    conftest.without_dropout()
+    alone = train(folder, tmp_path / "alone", _options(6.0))
+    script = tmp_path / "run.py"
+    script.write_text(RUN_IN_PROCESSES)
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    restarting = ("--max-restarts=1", "--monitor-interval=0.1")
+    done = subprocess.run(
+        [*torchrun, *restarting, str(script), str(folder), str(tmp_path / "two")],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (
+        [json.loads(line)["held_out_nats"] for line in (path / LOG).read_text().splitlines()]
+        for path in (alone, tmp_path / "two")
+    )
+    assert two == pytest.approx(one, abs=1e-3)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cadenza.errors import CadenzaError, InputError
-from cadenza.presets import PRESETS
+from cadenza.presets import ARCHITECTURES, PRESETS
 from cadenza.version import __version__
 
 if TYPE_CHECKING:
@@ -426,7 +426,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bundled", action="store_true", help="learn from the corpus that ships with cadenza"
     )
-    parser.add_argument("--model", dest="model_kind", choices=("lstm", "gru"), help="kind of network")
+    parser.add_argument("--model", dest="model_kind", choices=ARCHITECTURES, help="kind of network")
     parser.add_argument("--preset", choices=tuple(PRESETS), default="small", help=presets)
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=_positive, help="how long to train (default 3 with preset small)")

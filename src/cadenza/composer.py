@@ -136,15 +136,14 @@ class Composer:
         prompt: Score | str | Path | None,
         on_events: Callable[[int], None] | None,
     ) -> Iterator[Composition]:
-        n_fields = len(self.representation.schema.fields)
         for first in range(0, options.num, BATCH):
             batch = min(BATCH, options.num - first)
-            grammar, encoded = self._start(batch, options.bars, opening)
+            grammars = [self._grammar(options.bars, opening) for _ in range(batch)]
             randoms = [np.random.default_rng([options.seed or 0, first + index]) for index in range(batch)]
-            stream = generate(self.graph, grammar, n_fields, sampling, randoms, encoded)
-            rows = _collect(stream, encoded, on_events)
-            for index in range(batch):
-                score = self.representation.decode(rows[:, index])
+            encoded = self._encoded(opening, options.bars)
+            stream = generate(self.graph, grammars, self.representation.schema, sampling, randoms, encoded)
+            for index, events in enumerate(_collect(stream, batch, encoded, on_events)):
+                score = self.representation.decode(events)
                 yield Composition(score, self._sidecar(score, options, sampling, first + index + 1, prompt))
 
     def _opening(self, prompt: Score | str | Path, bars: int | None) -> _Opening:
@@ -166,21 +165,26 @@ class Composer:
             )
         return _Opening(self.representation.encode(opening)[:-1], -(-end // scale))
 
-    def _start(
-        self, batch: int, bars: int, opening: _Opening | None
-    ) -> tuple[Grammar, tuple[IntArray, IntArray] | None]:
+    def _grammar(self, bars: int, opening: _Opening | None) -> Grammar:
         representation, repertoire = self.representation, self.folder.repertoire
         if isinstance(representation, NotesAndChords):
-            return TokenGrammar(representation, batch, bars), None
+            return TokenGrammar(representation, bars)
         assert isinstance(representation, NoteEvents)
         assert repertoire is not None
         if opening is None:
-            return NoteGrammar(representation, repertoire, batch, bars), None
-        events = opening.events
-        grammar = NoteGrammar.after(representation, repertoire, batch, bars, events, opening.end)
-        to_come = grammar.at.bars - int(grammar.at.bar_number[0])
-        context = representation.context(events, bars_to_come=to_come)
-        return grammar, (events.astype(np.int64), context.astype(np.int64))
+            return NoteGrammar(representation, repertoire, bars)
+        return NoteGrammar.after(representation, repertoire, bars, opening.events, opening.end)
+
+    def _encoded(self, opening: _Opening | None, bars: int) -> tuple[IntArray, IntArray] | None:
+        """Events and context of what is to be continued."""
+        if opening is None:
+            return None
+        assert isinstance(self.representation, NoteEvents)
+        grammar = self._grammar(bars, opening)
+        assert isinstance(grammar, NoteGrammar)
+        at = grammar.at
+        context = self.representation.context(opening.events, bars_to_come=at.bars - at.bar_number)
+        return opening.events.astype(np.int64), context.astype(np.int64)
 
     def _sidecar(
         self, score: Score, options: ComposeOptions, sampling: SamplingOptions, piece: int, prompt: Any
@@ -229,18 +233,19 @@ def until(score: Score, end: int, early: int = 0) -> Score:
 
 
 def _collect(
-    stream: Iterator[IntArray],
+    stream: Iterator[list[tuple[int, list[int]]]],
+    batch: int,
     prompt: tuple[IntArray, IntArray] | None,
     on_events: Callable[[int], None] | None,
-) -> IntArray:
-    """Events (T, batch, fields), the prompt's in front."""
-    rows = []
-    for event in stream:
-        rows.append(event)
+) -> list[IntArray]:
+    """Events (T, fields) of every candidate, the prompt's in front."""
+    opening = prompt[0].tolist() if prompt is not None else []
+    pieces: list[list[list[int]]] = [list(opening) for _ in range(batch)]
+    drawn = 0
+    for events in stream:
+        for candidate, event in events:
+            pieces[candidate].append(event)
+        drawn += len(events)
         if on_events is not None:
-            on_events(len(rows) * len(event))
-    composed = np.stack(rows)
-    if prompt is None:
-        return composed
-    opening = np.repeat(prompt[0][:, None], composed.shape[1], axis=1)
-    return np.concatenate([opening, composed])
+            on_events(drawn)
+    return [np.array(piece, dtype=np.int64) for piece in pieces]

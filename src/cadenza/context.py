@@ -15,7 +15,6 @@ from __future__ import annotations
 from bisect import bisect_right
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cadenza.schema import NOT_APPLICABLE, ContextField
 from cadenza.score import IntArray
@@ -153,115 +152,102 @@ def _fill_echoes(
 
 
 class ContextTracker:
-    """Where `batch` pieces are, and the context of their next events.
+    """Where a piece is, and the context of its next event; plain numbers, since it does this for every event.
 
-    bars: how many bars each piece will have, which `bars_left` counts down from.
+    bars: how many bars the piece will have, which `bars_left` counts down from.
     """
 
-    def __init__(self, steps_per_quarter: int, max_onset: int, batch: int, bars: int) -> None:
-        self.spq, self.max_onset, self.batch, self.bars = steps_per_quarter, max_onset, batch, bars
+    def __init__(self, steps_per_quarter: int, max_onset: int, bars: int) -> None:
+        self.steps_per_quarter, self.max_onset, self.bars = steps_per_quarter, max_onset, bars
         self.max_position = max_position(steps_per_quarter)
-        self.now, self.bar_start, self.bar_number = (np.zeros(batch, np.int64) for _ in range(3))
-        self.bar_length = np.full(batch, 4 * steps_per_quarter)
-        self.metre = np.zeros(batch, np.int64)
-        self.known_metre = np.zeros(batch, bool)
-        self.last_kind = np.full(batch, -1)
-        self.last_pitch = np.zeros(batch, np.int64)
-        # Of each piece: the steps at which notes begin, and what each instrument strikes there.
-        self.struck: list[list[int]] = [[] for _ in range(batch)]
-        self.chords: list[dict[tuple[int, int], list[tuple[int, int, int]]]] = [{} for _ in range(batch)]
+        self.now = self.bar_start = self.bar_number = 0
+        self.bar_length = 4 * steps_per_quarter
+        self.metre: int | None = None
+        self.last_kind, self.last_pitch = -1, 0
+        # The steps at which notes begin, and (pitch, duration, velocity) of what each instrument strikes there.
+        self.struck: list[int] = []
+        self.chords: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
 
     @property
-    def horizon(self) -> IntArray:
-        """Step (batch,) of the last bar line, if the metre stays."""
+    def horizon(self) -> int:
+        """Step of the last bar line, if the metre stays."""
         return self.bar_start + (self.bars - self.bar_number) * self.bar_length
 
-    def fill(self, field: int, event: IntArray, context: IntArray) -> None:
-        """Set the columns of context (batch, N_CONTEXT) that are known with this field of the next event."""
+    def fill(self, field: int, event: list[int], context: list[int]) -> None:
+        """Set the columns of context that are known with this field of the next event."""
         if field == ONSET:
-            self._fill_place(event, context)
-            self._fill_next_onsets(event, context)
+            self._fill_place(event[ONSET], context)
+            self._fill_next_onsets(event[ONSET], context)
         elif field == KIND:
             self._fill_pitches(event, context)
         elif field == PITCH:
             self._fill_durations_and_velocities(event, context)
 
-    def _fill_place(self, event: IntArray, context: IntArray) -> None:
-        since = self.now + event[:, ONSET] - self.bar_start
-        bar = self.bar_number + since // self.bar_length
-        metric = self.known_metre & (self.metre > 0)
-        position = np.minimum(since % self.bar_length, self.max_position)
-        context[:, POSITION] = np.where(metric, position, 0)
-        context[:, METRE_NOW] = np.where(self.known_metre, self.metre, 0)
-        context[:, PHRASE] = np.where(metric, bar % PHRASE_BARS, 0)
-        context[:, BARS_LEFT] = np.clip(self.bars - bar, 0, MAX_BARS_LEFT)
+    def _fill_place(self, onset: int, context: list[int]) -> None:
+        bars, position = divmod(self.now + onset - self.bar_start, self.bar_length)
+        bar = self.bar_number + bars
+        context[METRE_NOW] = self.metre or 0
+        context[BARS_LEFT] = min(max(self.bars - bar, 0), MAX_BARS_LEFT)
+        context[POSITION] = min(position, self.max_position) if self.metre else 0
+        context[PHRASE] = bar % PHRASE_BARS if self.metre else 0
 
-    def _lookback(self, event: IntArray) -> tuple[list[int], list[int]]:
-        """Step of the next event and length of the bar of every piece; 0 without a metre."""
-        bar = np.where(self.metre > 0, self.bar_length, 0)
-        return (self.now + event[:, ONSET]).tolist(), bar.tolist()
+    def _moments(self, onset: int, lags: int = len(LAGS)) -> list[int]:
+        """The steps 1, 2, 4 ... bars before the next event; none without a metre."""
+        step = self.now + onset
+        return [step - lag * self.bar_length for lag in LAGS[:lags]] if self.metre else []
 
-    def _fill_next_onsets(self, event: IntArray, context: IntArray) -> None:
-        context[:, NEXT_ONSET:ECHO_PITCH] = NOT_APPLICABLE
-        for row, (step, bar) in enumerate(zip(*self._lookback(event), strict=True)):
-            struck = self.struck[row]
-            for index, lag in enumerate(LAGS if bar else ()):
-                then = step - lag * bar
-                place = bisect_right(struck, then)
-                if then >= 0 and place < len(struck):
-                    following = struck[place] - then
-                    if following < lag * bar and following <= self.max_onset:
-                        context[row, NEXT_ONSET + index] = following
+    def _fill_next_onsets(self, onset: int, context: list[int]) -> None:
+        context[NEXT_ONSET:ECHO_PITCH] = [NOT_APPLICABLE] * len(LAGS)
+        for index, then in enumerate(self._moments(onset)):
+            if then < 0:
+                break
+            place = bisect_right(self.struck, then)
+            if place < len(self.struck):
+                following = self.struck[place] - then
+                if following < LAGS[index] * self.bar_length and following <= self.max_onset:
+                    context[NEXT_ONSET + index] = following
 
-    def _fill_pitches(self, event: IntArray, context: IntArray) -> None:
-        context[:, ECHO_PITCH:ECHO_DURATION] = NOT_APPLICABLE
-        in_chord = (event[:, ONSET] == 0) & (event[:, KIND] == self.last_kind)
-        below = np.where(in_chord, self.last_pitch, 128).tolist()
-        for row, (step, bar) in enumerate(zip(*self._lookback(event), strict=True)):
-            kind = int(event[row, KIND])
-            for index, lag in enumerate(LAGS if bar else ()):
-                for pitch, _, _ in self.chords[row].get((kind, step - lag * bar), ()):
-                    if pitch < below[row]:
-                        context[row, ECHO_PITCH + index] = pitch
-                        break
+    def _fill_pitches(self, event: list[int], context: list[int]) -> None:
+        context[ECHO_PITCH:ECHO_DURATION] = [NOT_APPLICABLE] * len(LAGS)
+        kind = event[KIND]
+        in_chord = event[ONSET] == 0 and kind == self.last_kind
+        below = self.last_pitch if in_chord else 128
+        for index, then in enumerate(self._moments(event[ONSET])):
+            for pitch, _, _ in self.chords.get((kind, then), ()):
+                if pitch < below:
+                    context[ECHO_PITCH + index] = pitch
+                    break
 
-    def _fill_durations_and_velocities(self, event: IntArray, context: IntArray) -> None:
-        context[:, ECHO_DURATION:] = NOT_APPLICABLE
-        for row, (step, bar) in enumerate(zip(*self._lookback(event), strict=True)):
-            kind, wanted = int(event[row, KIND]), int(event[row, PITCH])
-            for index, lag in enumerate(LAGS[:DURATION_LAGS] if bar else ()):
-                for pitch, duration, velocity in self.chords[row].get((kind, step - lag * bar), ()):
-                    if pitch == wanted:
-                        context[row, ECHO_DURATION + index] = duration
-                        if index < VELOCITY_LAGS:
-                            context[row, ECHO_VELOCITY + index] = velocity
+    def _fill_durations_and_velocities(self, event: list[int], context: list[int]) -> None:
+        context[ECHO_DURATION:] = [NOT_APPLICABLE] * (DURATION_LAGS + VELOCITY_LAGS)
+        kind, wanted = event[KIND], event[PITCH]
+        for index, then in enumerate(self._moments(event[ONSET], DURATION_LAGS)):
+            for pitch, duration, velocity in self.chords.get((kind, then), ()):
+                if pitch == wanted:
+                    context[ECHO_DURATION + index] = duration
+                    if index < VELOCITY_LAGS:
+                        context[ECHO_VELOCITY + index] = velocity
 
-    def advance(self, event: IntArray, alive: NDArray[np.bool_]) -> None:
-        """Go on to after this event (batch, fields), where `alive` (batch,)."""
-        kind, pitch = event[:, KIND], event[:, PITCH]
-        self.now = np.where(alive, self.now + event[:, ONSET], self.now)
+    def advance(self, event: list[int]) -> None:
+        """Go on to after this event."""
+        kind, pitch = event[KIND], event[PITCH]
+        self.now += event[ONSET]
         bars = (self.now - self.bar_start) // self.bar_length
         self.bar_number += bars
         self.bar_start += bars * self.bar_length
-        for row in np.flatnonzero(alive & (kind == METRE_KIND)).tolist():
-            self._change_metre(row, int(pitch[row]) - FIRST_METRE_VALUE)
-        is_note = alive & (kind >= FIRST_INSTRUMENT) & (kind < REST_KIND)
-        for row in np.flatnonzero(is_note).tolist():
-            self._remember(row, event[row])
-        self.last_kind = np.where(kind == REST_KIND, -1, kind)
-        self.last_pitch = pitch.copy()
+        if kind == METRE_KIND:
+            self._change_metre(pitch - FIRST_METRE_VALUE)
+        elif FIRST_INSTRUMENT <= kind < REST_KIND:
+            if not self.struck or self.struck[-1] != self.now:
+                self.struck.append(self.now)
+            note = (pitch, event[DURATION], event[VELOCITY])
+            self.chords.setdefault((kind, self.now), []).append(note)
+        self.last_kind = -1 if kind == REST_KIND else kind
+        self.last_pitch = pitch
 
-    def _change_metre(self, row: int, value: int) -> None:
-        if self.now[row] > self.bar_start[row]:  # a prompt may change its metre within a bar
-            self.bar_number[row] += 1
-        self.bar_start[row] = self.now[row]
-        self.metre[row] = value
-        self.bar_length[row] = bar_steps(value, self.spq)
-        self.known_metre[row] = True
-
-    def _remember(self, row: int, event: IntArray) -> None:
-        step = int(self.now[row])
-        if not self.struck[row] or self.struck[row][-1] != step:
-            self.struck[row].append(step)
-        note = (int(event[PITCH]), int(event[DURATION]), int(event[VELOCITY]))
-        self.chords[row].setdefault((int(event[KIND]), step), []).append(note)
+    def _change_metre(self, value: int) -> None:
+        if self.now > self.bar_start:  # a prompt may change its metre within a bar
+            self.bar_number += 1
+        self.bar_start = self.now
+        self.metre = value
+        self.bar_length = bar_steps(value, self.steps_per_quarter)

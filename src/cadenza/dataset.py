@@ -1,8 +1,8 @@
 """Pieces as training batches: an endless, seeded stream of windows over augmented pieces.
 
 Each row of a batch (a lane) reads whole pieces one after the other, so that the network's state can be
-carried from window to window. Every draw follows from (seed, how many pieces were drawn), which makes
-the stream resumable at any window.
+carried from window to window. Every piece follows from its number alone, which makes the stream
+resumable at any window, and its lanes divisible among processes.
 """
 
 from __future__ import annotations
@@ -90,33 +90,69 @@ def _stretched(score: Score, factor: float) -> Score:
     return replace(score, tempi=tempi)
 
 
+class PieceSource(Protocol):
+    """An endless, numbered supply of pieces: each number always gives the same one."""
+
+    def __len__(self) -> int:
+        """How many pieces make an epoch."""
+
+    def draw(self, number: int) -> EncodedPiece:
+        """Piece `number`, 0 or more."""
+
+
+def shuffled(number: int, n_pieces: int, seed: int) -> tuple[int, np.random.Generator]:
+    """Which of n pieces draw `number` gives, each once in an epoch, and random numbers for its variation."""
+    epoch, index = divmod(number, n_pieces)
+    order = np.random.default_rng([seed, 0, epoch]).permutation(n_pieces)
+    return int(order[index]), np.random.default_rng([seed, 1, number])
+
+
+@dataclass(frozen=True)
+class AugmentedScores:
+    """A PieceSource of scores, in a new order every epoch, each time varied anew."""
+
+    scores: Sequence[Score]
+    representation: Representation
+    augmentation: Augmentation | None
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def draw(self, number: int) -> EncodedPiece:
+        """See PieceSource."""
+        index, rng = shuffled(number, len(self.scores), self.seed)
+        score = self.scores[index]
+        if self.augmentation is None:
+            return self.representation.encode_piece(score)
+        known = rng.random() < self.augmentation.bars_left_share
+        changed = augment(score, self.augmentation, rng)
+        return self.representation.encode_piece(changed, bars_to_come=0 if known else None)
+
+
 class WindowStream:
-    """Batches of `lanes` windows of `length` events, drawn from the pieces in a new order every epoch."""
+    """Batches of windows of `length` events of some lanes of `lanes`, which share a source's pieces.
+
+    Lane l reads the draws l, l + lanes, l + 2 lanes ..., so that every lane is independent of the others.
+    """
 
     def __init__(
-        self,
-        scores: Sequence[Score],
-        representation: Representation,
-        augmentation: Augmentation | None,
-        *,
-        lanes: int,
-        length: int,
-        seed: int,
+        self, source: PieceSource, *, lanes: int, length: int, only: Sequence[int] | None = None
     ) -> None:
-        self.scores, self.representation, self.augmentation = scores, representation, augmentation
-        self.lanes, self.length, self.seed = lanes, length, seed
-        self.drawn = 0  # pieces drawn so far, over all lanes
-        self.position = [(-1, 0)] * lanes  # of each lane: which draw it reads, and from where on
-        self.buffers: list[EncodedPiece | None] = [None] * lanes
+        self.source, self.lanes, self.length = source, lanes, length
+        self.only = list(range(lanes) if only is None else only)  # the lanes that this stream reads
+        self.position = {lane: (lane, 0) for lane in self.only}  # which draw each reads, and from where on
+        self.buffers: dict[int, EncodedPiece] = {}
 
     @property
     def epochs(self) -> float:
-        """How often the corpus has been drawn."""
-        return self.drawn / len(self.scores)
+        """How often the source has been drawn."""
+        rounds = [draw // self.lanes for draw, _ in self.position.values()]
+        return self.lanes * sum(rounds) / len(rounds) / len(self.source)
 
     def next_batch(self) -> Batch:
         """The next window of every lane; consecutive windows overlap by the one event predicted last."""
-        windows = [self._window(lane) for lane in range(self.lanes)]
+        windows = [self._window(lane) for lane in self.only]
         batch = padded([window for window, _ in windows], self.length + 1)
         return replace(batch, starts=np.array([starts for _, starts in windows]))
 
@@ -126,43 +162,31 @@ class WindowStream:
         The window in which a piece ends is not filled up with the next one: every piece begins with a
         window, and so with a fresh state, as it does when one is composed.
         """
-        piece, start = self._current(lane)
+        draw, start = self.position[lane]
+        piece = self._piece(lane)
+        while start + 1 >= len(piece):
+            draw, start = draw + self.lanes, 0
+            self.position[lane] = (draw, start)
+            del self.buffers[lane]
+            piece = self._piece(lane)
         part = slice(start, start + self.length + 1)
-        self.position[lane] = (self.position[lane][0], start + self.length)
+        self.position[lane] = (draw, start + self.length)
         return EncodedPiece(piece.events[part], piece.context[part]), start == 0
 
-    def _current(self, lane: int) -> tuple[EncodedPiece, int]:
-        draw, start = self.position[lane]
-        piece = self.buffers[lane]
-        if piece is None and draw >= 0:
-            piece = self.buffers[lane] = self._draw(draw)
-        while piece is None or start + 1 >= len(piece):
-            draw, start = self.drawn, 0
-            self.drawn += 1
-            piece = self.buffers[lane] = self._draw(draw)
-            self.position[lane] = (draw, 0)
-        return piece, start
+    def _piece(self, lane: int) -> EncodedPiece:
+        if lane not in self.buffers:
+            self.buffers[lane] = with_start(self.source.draw(self.position[lane][0]))
+        return self.buffers[lane]
 
-    def _draw(self, draw: int) -> EncodedPiece:
-        epoch, index = divmod(draw, len(self.scores))
-        order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.scores))
-        score = self.scores[int(order[index])]
-        rng = np.random.default_rng([self.seed, 1, draw])
-        if self.augmentation is None:
-            return with_start(self.representation.encode_piece(score))
-        known = rng.random() < self.augmentation.bars_left_share
-        changed = augment(score, self.augmentation, rng)
-        return with_start(self.representation.encode_piece(changed, bars_to_come=0 if known else None))
+    def state(self) -> list[tuple[int, int, int]]:
+        """Of each lane its number, draw and place: enough for `restore` to go on with the very next batch."""
+        return [(lane, *position) for lane, position in self.position.items()]
 
-    def state(self) -> dict[str, Any]:
-        """For JSON: enough for `restore` to go on with the very next batch."""
-        return {"drawn": self.drawn, "position": [list(p) for p in self.position]}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken."""
-        self.drawn = int(state["drawn"])
-        self.position = [(int(draw), int(start)) for draw, start in state["position"]]
-        self.buffers = [None] * self.lanes
+    def restore(self, state: Sequence[Sequence[int]]) -> None:
+        """Go on where `state` was taken, by this stream or by others that read its lanes."""
+        places = {lane: (draw, start) for lane, draw, start in state}
+        self.position = {lane: places[lane] for lane in self.only}
+        self.buffers = {}
 
 
 def padded_batches(pieces: Sequence[EncodedPiece], most_events: int = 60_000) -> list[Batch]:

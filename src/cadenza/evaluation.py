@@ -82,7 +82,8 @@ def _nats(model: GraphModel, hidden: FloatArray, batch: Batch) -> NDArray[np.flo
     context = contexts.reshape(len(flat), contexts.shape[-1])
     nats = np.zeros(flat.shape)
     for k in range(shape[-1]):
-        x, logits = model.field_logits(k, x, flat, context)
+        columns = model.context_after[k - 1]
+        x, logits = model.field_logits(k, x, flat[:, k - 1].copy(), context[:, columns])
         highest = logits.max(axis=1)
         log_total = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
         rows = np.flatnonzero(flat[:, k] != NOT_APPLICABLE)

@@ -116,7 +116,7 @@ class NoteEvents:
         if self.microtiming:
             fields.append(Field("shift", SHIFTS))
         sizes = (self.steps_per_quarter, self.max_onset, len(self.durations), self.velocity_levels)
-        return Schema(tuple(fields), context_fields(*sizes))
+        return Schema(tuple(fields), context_fields(*sizes), clock=ONSET)
 
     @property
     def ticks_per_quarter(self) -> int:

@@ -1,4 +1,4 @@
-"""What may follow: the rules of `NoteEvents` applied while sampling, for a batch of candidates at once.
+"""What may follow: the rules of `NoteEvents` applied while sampling.
 
 Everything that these rules allow decodes to a valid score of exactly the wanted number of bars: events
 in canonical order, metres only on bar lines, every note closed by the last bar line. Two more rules
@@ -8,7 +8,7 @@ more often in a row than its pieces do (the usual failure of such networks is on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,7 +19,6 @@ from cadenza.context import N_CONTEXT, ContextTracker
 from cadenza.errors import InputError
 from cadenza.events import NoteEvents
 from cadenza.schema import NOT_APPLICABLE
-from cadenza.score import IntArray
 from cadenza.vocabulary import (
     DURATION,
     END_KIND,
@@ -37,7 +36,6 @@ from cadenza.vocabulary import (
     SHIFT,
     SHIFTS,
     TEMPO_KIND,
-    VELOCITY,
     EventArray,
 )
 
@@ -97,6 +95,21 @@ class Repertoire:
             longest_run=max(4, round(float(np.quantile(runs, 0.9)))),
         )
 
+    def with_piece(self, piece: EventArray) -> Repertoire:
+        """This and what one more piece uses."""
+        other = Repertoire.of([piece])
+        ranges = dict(self.pitch_ranges)
+        for kind, (low, high) in other.pitch_ranges.items():
+            own_low, own_high = ranges.get(kind, (low, high))
+            ranges[kind] = (min(low, own_low), max(high, own_high))
+        return Repertoire(
+            tuple(sorted({*self.kinds, *other.kinds})),
+            tuple(sorted({*self.metres, *other.metres})),
+            tuple(sorted({*self.tempi, *other.tempi})),
+            ranges,
+            self.longest_run,
+        )
+
 
 def _longest_run(events: NDArray[Any]) -> int:
     """Longest row of notes on one key by one pitched instrument with nothing else of it in between."""
@@ -110,29 +123,27 @@ def _longest_run(events: NDArray[Any]) -> int:
 
 
 class NoteGrammar:
-    """State of `batch` candidates, each of which ends after `bars` bars.
+    """State of a piece being composed, which ends after `bars` bars.
 
-    Use: for each field in turn `applies` and `allowed`, with the fields chosen so far in `event`
-    (batch, fields), and `fill_context`; then `advance` with the whole event.
+    Use: for each field in turn `allowed`, with the fields chosen so far in `event`, and `fill_context`;
+    then `advance` with the whole event. Masks of allowed values are made once and looked up from then on.
     """
 
-    def __init__(self, representation: NoteEvents, repertoire: Repertoire, batch: int, bars: int) -> None:
+    def __init__(self, representation: NoteEvents, repertoire: Repertoire, bars: int) -> None:
         if bars < 1:
             raise InputError("the number of bars must be at least 1.")
-        self.representation, self.batch = representation, batch
-        self.repertoire = repertoire
-        self.rows = np.arange(batch)
+        self.representation, self.repertoire = representation, repertoire
         self.n_events = 0
-        self.at = ContextTracker(representation.steps_per_quarter, representation.max_onset, batch, bars)
-        self.last_end = np.zeros(batch, np.int64)
-        self.not_before = np.zeros(batch, np.int64)
-        self.done = np.zeros(batch, bool)
-        self.run_pitch = np.full((batch, N_KINDS), -1)
-        self.run_length = np.zeros((batch, N_KINDS), np.int64)
-        self._tables()
+        self.at = ContextTracker(representation.steps_per_quarter, representation.max_onset, bars)
+        self.last_end = self.not_before = 0
+        self.done = False
+        self.run_pitch, self.run_length = [-1] * N_KINDS, [0] * N_KINDS
+        self.durations: list[int] = representation.durations.tolist()
+        self._use(repertoire)
 
-    def _tables(self) -> None:
-        used = self.repertoire
+    def _use(self, used: Repertoire) -> None:
+        self.repertoire = used
+        self.masks: dict[tuple[int, ...], BoolArray] = {}
         self.kind_ok = np.zeros(N_KINDS, bool)
         self.kind_ok[[METRE_KIND, TEMPO_KIND, *used.kinds]] = True
         self.pitch_ok = np.zeros((N_KINDS, N_PITCH_VALUES), bool)
@@ -140,157 +151,142 @@ class NoteGrammar:
         self.pitch_ok[TEMPO_KIND, list(used.tempi)] = True
         for kind, (low, high) in used.pitch_ranges.items():
             self.pitch_ok[kind, low : high + 1] = True
-        self.lowest_pitch = self.pitch_ok.argmax(axis=1)
-        self.highest_kind = int(np.flatnonzero(self.kind_ok).max())
-        self.onsets = np.arange(self.representation.max_onset + 1)
+        self.lowest_pitch: list[int] = self.pitch_ok.argmax(axis=1).tolist()
+        self.highest_kind = max(used.kinds)
 
     @classmethod
     def after(
-        cls,
-        representation: NoteEvents,
-        repertoire: Repertoire,
-        batch: int,
-        bars: int,
-        prompt: EventArray,
-        end: int,
+        cls, representation: NoteEvents, repertoire: Repertoire, bars: int, prompt: EventArray, end: int
     ) -> NoteGrammar:
         """State after the events of a prompt (without an end event): `bars` more bars follow step `end`."""
-        grammar = cls(representation, repertoire, batch, bars)
-        grammar._admit(prompt)
-        for event in prompt.astype(np.int64):
-            grammar.advance(np.repeat(event[None], batch, axis=0))
+        grammar = cls(representation, repertoire, bars)
+        grammar._use(repertoire.with_piece(prompt))
+        for event in prompt.tolist():
+            grammar.advance(event)
         at = grammar.at
-        grammar.not_before = np.full(batch, end)
-        in_metre = -(-(grammar.not_before - at.bar_start) // at.bar_length)
-        at.bars = int(at.bar_number[0] + in_metre[0]) + bars
+        grammar.not_before = end
+        at.bars = at.bar_number - -(end - at.bar_start) // at.bar_length + bars
         return grammar
 
-    def _admit(self, piece: EventArray) -> None:
-        """Allow what a prompt uses, too."""
-        prompt = Repertoire.of([piece])
-        used = self.repertoire
-        ranges = dict(used.pitch_ranges)
-        for kind, (low, high) in prompt.pitch_ranges.items():
-            own_low, own_high = ranges.get(kind, (low, high))
-            ranges[kind] = (min(low, own_low), max(high, own_high))
-        self.repertoire = Repertoire(
-            tuple(sorted({*used.kinds, *prompt.kinds})),
-            tuple(sorted({*used.metres, *prompt.metres})),
-            tuple(sorted({*used.tempi, *prompt.tempi})),
-            ranges,
-            used.longest_run,
-        )
-        self._tables()
+    def no_context(self) -> list[int]:
+        """Context of which nothing is known yet."""
+        return [NOT_APPLICABLE] * N_CONTEXT
 
-    def no_context(self) -> IntArray:
-        """Context (batch, context fields) of which nothing is known yet."""
-        return np.full((self.batch, N_CONTEXT), NOT_APPLICABLE, np.int64)
-
-    def fill_context(self, field: int, event: IntArray, context: IntArray) -> None:
-        """Set what follows for context (batch, context fields) from this field of the next event."""
+    def fill_context(self, field: int, event: list[int], context: list[int]) -> None:
+        """Set what follows for the context from this field of the next event."""
         self.at.fill(field, event, context)
 
-    def applies(self, field: int, event: IntArray) -> BoolArray:
-        """Whether (batch,) the next event has this field."""
-        kind = event[:, KIND]
-        if field in (ONSET, KIND):
-            return np.ones(self.batch, bool)
-        if field == PITCH:
-            return kind < REST_KIND
-        is_note = (kind >= FIRST_INSTRUMENT) & (kind < REST_KIND)
-        return is_note & (kind < FIRST_KIT) if field == DURATION else is_note
-
-    def allowed(self, field: int, event: IntArray) -> BoolArray | None:
-        """Values (batch, size) that this field may take; None if all. Rows that do not apply are all True."""
+    def allowed(self, field: int, event: list[int]) -> BoolArray | None:
+        """Which values (size,) this field may take; None if the next event does not have it."""
+        kind = event[KIND]
         if field == ONSET:
-            return self._allowed_onsets()
+            return self._onsets()
         if field == KIND:
-            return self._allowed_kinds(event)
+            return self._kinds(event[ONSET])
         if field == PITCH:
-            return self._allowed_pitches(event)
+            return self._pitches(event[ONSET], kind) if kind < REST_KIND else None
+        if not FIRST_INSTRUMENT <= kind < REST_KIND:
+            return None
         if field == DURATION:
-            return self._allowed_durations(event)
+            return self._durations(event[ONSET]) if kind < FIRST_KIT else None
         if field == SHIFT:
-            return self._allowed_shifts(event)
-        return None
+            return self._shifts(event)
+        return self._mask((field,), lambda: np.ones(self.representation.velocity_levels, bool))
 
-    def _allowed_onsets(self) -> BoolArray:
+    def _mask(self, key: tuple[int, ...], make: Callable[[], BoolArray]) -> BoolArray:
+        if key not in self.masks:
+            self.masks[key] = make()
+        return self.masks[key]
+
+    def _onsets(self) -> BoolArray:
+        """None beyond the last bar line or before the end of the prompt; 0 only where the chord can grow."""
+        at, longest = self.at, self.representation.max_onset
         if self.n_events < 2:  # metre and tempo open the piece
-            return np.broadcast_to(self.onsets == 0, (self.batch, len(self.onsets)))
-        step = self.at.now[:, None] + self.onsets
-        ok: BoolArray = (step <= self.at.horizon[:, None]) & (step >= self.not_before[:, None])
-        chord_is_full = self.at.last_pitch <= self.lowest_pitch[self.at.last_kind]
-        ok[(self.at.last_kind >= self.highest_kind) & chord_is_full, 0] = False
-        too_far = ~ok.any(axis=1)  # only a rest leads to where the next event may be
-        ok[too_far, -1] = True
-        return ok
+            first, last = 0, 0
+        else:
+            full = at.last_kind >= self.highest_kind and at.last_pitch <= self.lowest_pitch[at.last_kind]
+            first, last = max(int(full), self.not_before - at.now), min(longest, at.horizon - at.now)
+            if first > last:  # only a rest leads to where the next event may be
+                first = last = longest
 
-    def _allowed_kinds(self, event: IntArray) -> BoolArray:
-        kinds = np.arange(N_KINDS)
+        def make() -> BoolArray:
+            onsets = np.arange(longest + 1)
+            return (onsets >= first) & (onsets <= last)
+
+        return self._mask((ONSET, first, last), make)
+
+    def _kinds(self, onset: int) -> BoolArray:
+        """Those that may come at this step, in their order within a step; rests where nothing else can."""
+        at, step = self.at, self.at.now + onset
         if self.n_events < 2:
-            first = METRE_KIND if self.n_events == 0 else TEMPO_KIND
-            return np.broadcast_to(kinds == first, (self.batch, N_KINDS))
-        step = self.at.now + event[:, ONSET]
-        ok = np.repeat(self.kind_ok[None], self.batch, axis=0)
-        ok[:, METRE_KIND] &= self._metre_may_change(step)
-        same_step = event[:, ONSET] == 0
-        ordered = kinds > self.at.last_kind[:, None]
-        more = (self.at.last_kind >= FIRST_INSTRUMENT) & (
-            self.at.last_pitch > self.lowest_pitch[self.at.last_kind]
+            return self._one_kind(METRE_KIND if self.n_events == 0 else TEMPO_KIND)
+        if step >= at.horizon:
+            return self._one_kind(END_KIND)
+        rest_possible = onset == self.representation.max_onset
+        if step < self.not_before:
+            return self._one_kind(REST_KIND)
+        on_line = (step - at.bar_start) % at.bar_length == 0 and self.last_end <= step
+        lowest = 0
+        if onset == 0:
+            can_grow = at.last_kind >= FIRST_INSTRUMENT and at.last_pitch > self.lowest_pitch[at.last_kind]
+            lowest = at.last_kind + (0 if can_grow else 1)
+
+        def make() -> BoolArray:
+            ok = self.kind_ok & (np.arange(N_KINDS) >= lowest)
+            ok[METRE_KIND] &= on_line
+            if rest_possible and not ok.any():
+                ok[REST_KIND] = True
+            return ok
+
+        return self._mask((KIND, lowest, on_line, rest_possible), make)
+
+    def _one_kind(self, kind: int) -> BoolArray:
+        return self._mask((KIND, kind), lambda: np.arange(N_KINDS) == kind)
+
+    def _pitches(self, onset: int, kind: int) -> BoolArray:
+        """Within the instrument's range, below the chord so far, not one that has been struck too often."""
+        in_chord = onset == 0 and kind == self.at.last_kind
+        limit = self.at.last_pitch if in_chord else N_PITCH_VALUES
+        is_worn = (
+            FIRST_INSTRUMENT <= kind < FIRST_KIT and self.run_length[kind] >= self.repertoire.longest_run
         )
-        ordered[self.rows, self.at.last_kind] |= more
-        ok &= ordered | ~same_step[:, None]
-        horizon = self.at.horizon
-        early = step < self.not_before
-        ok[early] = False
-        stuck = ~ok.any(axis=1) | early
-        ok[stuck & (event[:, ONSET] == self.onsets[-1]), REST_KIND] = True
-        at_end = step >= horizon
-        ok[at_end] = kinds == END_KIND
-        return ok
+        worn = self.run_pitch[kind] if is_worn else NOT_APPLICABLE
 
-    def _metre_may_change(self, step: IntArray) -> BoolArray:
-        on_line = (step - self.at.bar_start) % self.at.bar_length == 0
-        return on_line & (step < self.at.horizon) & (self.last_end <= step)
+        def make() -> BoolArray:
+            ok: BoolArray = self.pitch_ok[kind] & (np.arange(N_PITCH_VALUES) < limit)
+            if worn >= 0 and ok.sum() > 1:
+                ok[worn] = False
+            return ok
 
-    def _allowed_pitches(self, event: IntArray) -> BoolArray:
-        kind = event[:, KIND]
-        ok: BoolArray = self.pitch_ok[kind]
-        same_chord = (event[:, ONSET] == 0) & (kind == self.at.last_kind)
-        ok &= (np.arange(N_PITCH_VALUES) < self.at.last_pitch[:, None]) | ~same_chord[:, None]
-        run = self.run_length[self.rows, kind] >= self.repertoire.longest_run
-        run &= (kind >= FIRST_INSTRUMENT) & (kind < FIRST_KIT)
-        again = self.run_pitch[self.rows, kind]
-        worn = run & (ok.sum(axis=1) > 1)
-        ok[self.rows[worn], again[worn]] = False
-        ok[kind >= REST_KIND] = True
-        return ok
+        return self._mask((PITCH, kind, limit, worn), make)
 
-    def _allowed_durations(self, event: IntArray) -> BoolArray:
-        left = self.at.horizon - (self.at.now + event[:, ONSET])
-        ok: BoolArray = self.representation.durations <= left[:, None]
-        ok[~self.applies(DURATION, event)] = True
-        return ok
+    def _durations(self, onset: int) -> BoolArray:
+        """Those that end by the last bar line."""
+        left = min(self.at.horizon - self.at.now - onset, self.durations[-1])
+        return self._mask((DURATION, left), lambda: self.representation.durations <= left)
 
-    def _allowed_shifts(self, event: IntArray) -> BoolArray:
+    def _shifts(self, event: list[int]) -> BoolArray:
         """None that leads out of the piece, before its start or behind its last bar line."""
-        step = self.at.now + event[:, ONSET]
-        length = np.where(event[:, DURATION] >= 0, self.representation.durations[event[:, DURATION]], 1)
-        shift = np.arange(SHIFTS) - SHIFTS // 2
-        ok: BoolArray = (shift >= 0) | (step > 0)[:, None]
-        ok &= (shift <= 0) | (step + length < self.at.horizon)[:, None]
-        return ok
+        step = self.at.now + event[ONSET]
+        from_zero = step == 0
+        to_zero = step + self._steps(event) >= self.at.horizon
 
-    def advance(self, event: IntArray) -> None:
-        """Go on to after this event (batch, fields); candidates that have ended stay where they are."""
-        kind, pitch = event[:, KIND], event[:, PITCH]
-        alive = ~self.done
+        def make() -> BoolArray:
+            shift = np.arange(SHIFTS) - SHIFTS // 2
+            return ((shift >= 0) | (not from_zero)) & ((shift <= 0) | (not to_zero))
+
+        return self._mask((SHIFT, from_zero, to_zero), make)
+
+    def _steps(self, event: list[int]) -> int:
+        return self.durations[event[DURATION]] if event[DURATION] >= 0 else 1
+
+    def advance(self, event: list[int]) -> None:
+        """Go on to after this event."""
+        kind, pitch = event[KIND], event[PITCH]
         self.n_events += 1
-        self.at.advance(event, alive)
-        is_note = alive & self.applies(VELOCITY, event)
-        steps = np.where(event[:, DURATION] >= 0, self.representation.durations[event[:, DURATION]], 1)
-        self.last_end = np.where(is_note, np.maximum(self.last_end, self.at.now + steps), self.last_end)
-        again = self.run_pitch[self.rows, kind] == pitch
-        self.run_length[self.rows, kind] = np.where(again, self.run_length[self.rows, kind] + 1, 1)
-        self.run_pitch[self.rows, kind] = pitch
-        self.done |= kind == END_KIND
+        self.at.advance(event)
+        if FIRST_INSTRUMENT <= kind < REST_KIND:
+            self.last_end = max(self.last_end, self.at.now + self._steps(event))
+        self.run_length[kind] = self.run_length[kind] + 1 if self.run_pitch[kind] == pitch else 1
+        self.run_pitch[kind] = pitch
+        self.done = kind == END_KIND

@@ -23,6 +23,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from cadenza.rotary import CYCLE, rotary_clocks
 from cadenza.schema import Field, Schema
 
 OPSET, IR_VERSION = 20, 10
@@ -37,7 +38,7 @@ class _Builder:
     weights: list[Any] = field(default_factory=list)
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
-        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self.weights.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
     def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
@@ -49,6 +50,29 @@ class _Builder:
             "MatMul", [x, self.constant(f"{name}.w", weights[f"{name}.weight"].T)], f"{output}.xw"
         )
         return self.node("Add", [product, self.constant(f"{name}.b", weights[f"{name}.bias"])], output)
+
+    def integers(self, name: str, values: Sequence[int]) -> str:
+        return self.constant(name, np.array(values, dtype=np.int64))
+
+    def gather(self, x: str, places: Sequence[int], axis: int) -> str:
+        name = f"{x}.at_{len(self.nodes)}"
+        return self.node("Gather", [x, self.integers(f"{name}.places", places)], name, axis=axis)
+
+    def split(self, x: str, outputs: list[str], sizes: list[int], axis: int = -1) -> None:
+        sizes_name = self.integers(f"{outputs[0]}.sizes", sizes)
+        self.nodes.append(helper.make_node("Split", [x, sizes_name], outputs, name=outputs[0], axis=axis))
+
+    def keep_last(self, x: str, count: int, output: str) -> str:
+        """The last `count` of x (B, slots, ...)."""
+        limits = [
+            self.integers(f"{output}.{name}", [n])
+            for name, n in (("from", -count), ("to", np.iinfo(np.int64).max), ("axis", 1))
+        ]
+        return self.node("Slice", [x, *limits], output)
+
+    def layer_norm(self, x: str, weights: Weights, name: str, output: str) -> str:
+        scale = [self.constant(f"{name}.{part}", weights[f"{name}.{part}"]) for part in ("weight", "bias")]
+        return self.node("LayerNormalization", [x, *scale], output, axis=-1, epsilon=1e-5)
 
     def summed_embedding(
         self, columns: str, table: NDArray[np.float32], fields: Sequence[Field], axis: int, name: str
@@ -88,7 +112,7 @@ def build_graphs(weights: Weights, config: dict[str, Any], schema: Schema) -> di
 
 
 def _trunk(weights: Weights, config: dict[str, Any], schema: Schema) -> onnx.ModelProto:
-    b, width = _Builder(), config["width"]
+    b = _Builder()
     n_fields, n_context = len(schema.fields), len(schema.context)
     inputs = [_integer("events", ["B", "T", n_fields])]
     columns = "events"
@@ -98,20 +122,30 @@ def _trunk(weights: Weights, config: dict[str, Any], schema: Schema) -> onnx.Mod
     embedded = b.summed_embedding(
         columns, weights["embed.weight"], [*schema.fields, *schema.context], 2, "embed"
     )
+    if config["architecture"] == "transformer":
+        hidden, states = _transformer(b, weights, config, schema, embedded)
+    else:
+        hidden, states = _recurrent(b, weights, config, embedded)
+    if "norm.weight" in weights:
+        b.layer_norm(hidden, weights, "norm", "x")
+    else:
+        b.node("Identity", [hidden], "x")
+    inputs += [_float(name, shape) for name, shape in states.items()]
+    after = [_float(f"{name}_after", shape) for name, shape in states.items()]
+    return b.model(inputs, [_float("x", ["B", "T", config["width"]]), *after])
+
+
+States = dict[str, list[Any]]  # shapes of the state inputs by name; each has an output named *_after
+
+
+def _recurrent(b: _Builder, weights: Weights, config: dict[str, Any], embedded: str) -> tuple[str, States]:
     x = b.node("Transpose", [embedded], "embedded", perm=[1, 0, 2])
-    outputs = []
+    names: list[str] = []
     for layer in range(config["layers"]):
         x, states = _cell(b, weights, config, layer, x)
-        for state in states:
-            inputs.append(_float(state, [1, "B", width]))
-            outputs.append(_float(f"{state}_after", [1, "B", width]))
-    x = b.node("Transpose", [x], "hidden", perm=[1, 0, 2])
-    if "norm.weight" in weights:
-        scale = [b.constant(f"norm.{part}", weights[f"norm.{part}"]) for part in ("weight", "bias")]
-        b.node("LayerNormalization", [x, *scale], "x", axis=-1, epsilon=1e-5)
-    else:
-        b.node("Identity", [x], "x")
-    return b.model(inputs, [_float("x", ["B", "T", width]), *outputs])
+        names += states
+    hidden = b.node("Transpose", [x], "hidden", perm=[1, 0, 2])
+    return hidden, {name: [1, "B", config["width"]] for name in names}
 
 
 def _cell(b: _Builder, weights: Weights, config: dict[str, Any], layer: int, x: str) -> tuple[str, list[str]]:
@@ -143,6 +177,151 @@ def _cell(b: _Builder, weights: Weights, config: dict[str, Any], layer: int, x: 
     )
     axes = b.constant(f"{cell}.axis", np.array([1], dtype=np.int64))
     return b.node("Squeeze", [f"{cell}.y", axes], f"{cell}.out"), states
+
+
+def _transformer(
+    b: _Builder, weights: Weights, config: dict[str, Any], schema: Schema, x: str
+) -> tuple[str, States]:
+    """See models.transformer: the same arithmetic."""
+    memory, width = config["memory"], config["width"]
+    states: States = {"state_used": ["B", memory], "state_clocks": ["B", 2]}
+    turn = _rotary_turn(b, config, schema)
+    mask = _visible(b, memory)
+    for layer in range(config["layers"]):
+        states |= {f"state_{layer}_{part}": ["B", memory, width] for part in ("keys", "values")}
+        x = _attention(b, weights, config, layer, x, turn, mask)
+        x = _mlp(b, weights, f"layers.{layer}", x)
+    return x, states
+
+
+def _rotary_turn(b: _Builder, config: dict[str, Any], schema: Schema) -> tuple[str, str]:
+    """cos and sin (B, T, 1, pairs) of the angles by which queries and keys are turned; both clocks go on."""
+    which, periods = rotary_clocks(config["width"] // config["heads"] // 2, schema.clock is not None)
+    one = b.node(
+        "Expand",
+        [b.integers("one", [1]), b.node("Shape", [b.gather("events", [0], 2)], "column_shape")],
+        "ones",
+    )
+    elapsed = b.node("Sub", [one, one], "no_time")
+    if schema.clock is not None:
+        elapsed = b.node("Max", [b.gather("events", [schema.clock], 2), b.integers("zero", [0])], "elapsed")
+    ticks = b.node("Concat", [elapsed, one], "ticks", axis=2)
+    ticks = b.node("Cast", [ticks], "float_ticks", to=TensorProto.FLOAT)
+    passed = b.node("CumSum", [ticks, b.constant("time_axis", np.array(1, np.int64))], "passed")
+    before = b.node("Unsqueeze", ["state_clocks", b.integers("clocks_axis", [1])], "clocks_before")
+    cycle = b.constant("cycle", np.array(CYCLE, np.float32))
+    now = b.node("Mod", [b.node("Add", [passed, before], "clocks"), cycle], "now", fmod=1)
+    b.node("Gather", [now, b.constant("last_event", np.array(-1, np.int64))], "state_clocks_after", axis=1)
+    frequencies = b.constant("frequencies", (2 * np.pi / np.array(periods)).astype(np.float32))
+    angle = b.node("Mul", [b.gather(now, which, 2), frequencies], "angle")
+    angle = b.node("Unsqueeze", [angle, b.integers("heads_axis", [2])], "angle_of_heads")
+    return b.node("Cos", [angle], "cos"), b.node("Sin", [angle], "sin")
+
+
+def _visible(b: _Builder, memory: int) -> str:
+    """What to add to scores (B, 1, T, memory + T): 0 for events that are seen, else minus infinity, nearly."""
+    length = b.node("Shape", ["events"], "length", start=1, end=2)
+    scalar = b.node("Squeeze", [length], "scalar_length")
+    zero, one = (
+        b.constant("range_start", np.array(0, np.int64)),
+        b.constant("range_step", np.array(1, np.int64)),
+    )
+    new = b.node("Range", [zero, scalar, one], "new_slots")
+    total = b.node("Add", [scalar, b.constant("memory", np.array(memory, np.int64))], "n_slots")
+    slots = b.node("Range", [zero, total, one], "slots")
+    ahead = b.node("Unsqueeze", [new, b.integers("query_axis", [1])], "queries")
+    back = b.node("Sub", [slots, ahead], "offset")  # 0 .. memory for the slots that a query sees
+    seen = b.node(
+        "And",
+        [
+            b.node("GreaterOrEqual", [back, zero], "recent"),
+            b.node("LessOrEqual", [back, b.constant("oldest", np.array(memory, np.int64))], "past"),
+        ],
+        "seen",
+    )
+    hidden = b.constant("hidden_score", np.array(-1e9, np.float32))
+    band = b.node("Where", [seen, b.constant("seen_score", np.array(0, np.float32)), hidden], "band")
+    fresh = b.node("Expand", [b.constant("full", np.ones((1, 1), np.float32)), _batch_and_length(b)], "fresh")
+    used = b.node("Concat", ["state_used", fresh], "used", axis=1)
+    b.keep_last(used, memory, "state_used_after")
+    unused = b.node(
+        "Mul",
+        [b.node("Sub", [used, "full"], "unused"), b.constant("far", np.array(1e9, np.float32))],
+        "empty",
+    )
+    return b.node(
+        "Add", [b.node("Unsqueeze", [unused, b.integers("mask_axes", [1, 2])], "of_slots"), band], "mask"
+    )
+
+
+def _batch_and_length(b: _Builder) -> str:
+    return b.node("Shape", ["events"], "batch_and_length", start=0, end=2)
+
+
+def _attention(
+    b: _Builder,
+    weights: Weights,
+    config: dict[str, Any],
+    layer: int,
+    x: str,
+    turn: tuple[str, str],
+    mask: str,
+) -> str:
+    heads, width, memory, name = config["heads"], config["width"], config["memory"], f"layers.{layer}"
+    size = width // heads
+    of_heads = b.integers(f"{name}.of_heads", [0, -1, heads, size])
+    normed = b.layer_norm(x, weights, f"{name}.norm_attention", f"{name}.attention_in")
+    projected = b.linear(normed, weights, f"{name}.query_key_value", f"{name}.qkv")
+    parts = [f"{name}.to_turn", f"{name}.value"]
+    b.split(projected, parts, [2 * width, width])
+    both = b.node("Reshape", [parts[0], b.integers(f"{name}.both", [0, 0, 2 * heads, size])], f"{name}.qk")
+    turned = _rotated(b, both, turn, size, name)
+    query, key = f"{name}.query", f"{name}.key"
+    b.split(turned, [query, key], [heads, heads], axis=2)
+    flat = b.node("Reshape", [key, b.integers(f"{name}.flat", [0, 0, width])], f"{name}.flat_key")
+    keys, values = (
+        b.node("Concat", [f"state_{layer}_{part}", new], f"{name}.all_{part}", axis=1)
+        for part, new in (("keys", flat), ("values", parts[1]))
+    )
+    for part, slots in (("keys", keys), ("values", values)):
+        b.keep_last(slots, memory, f"state_{layer}_{part}_after")
+    scaled = b.node(
+        "Mul", [query, b.constant(f"{name}.scale", np.array(size**-0.5, np.float32))], f"{name}.scaled"
+    )
+    q = b.node("Transpose", [scaled], f"{name}.q", perm=[0, 2, 1, 3])
+    k = b.node(
+        "Transpose", [b.node("Reshape", [keys, of_heads], f"{name}.k4")], f"{name}.k", perm=[0, 2, 3, 1]
+    )
+    v = b.node(
+        "Transpose", [b.node("Reshape", [values, of_heads], f"{name}.v4")], f"{name}.v", perm=[0, 2, 1, 3]
+    )
+    scores = b.node("Add", [b.node("MatMul", [q, k], f"{name}.scores"), mask], f"{name}.masked")
+    mixed = b.node("MatMul", [b.node("Softmax", [scores], f"{name}.weights", axis=-1), v], f"{name}.mixed")
+    mixed = b.node("Transpose", [mixed], f"{name}.mixed_t", perm=[0, 2, 1, 3])
+    mixed = b.node("Reshape", [mixed, b.integers(f"{name}.width", [0, 0, width])], f"{name}.mixed_flat")
+    attended = b.linear(mixed, weights, f"{name}.attended", f"{name}.attended")
+    return b.node("Add", [x, attended], f"{name}.after_attention")
+
+
+def _rotated(b: _Builder, x: str, turn: tuple[str, str], size: int, name: str) -> str:
+    """x (B, T, heads, size) with its pairs turned."""
+    cos, sin = turn
+    halves = [f"{name}.turn_a", f"{name}.turn_b"]
+    b.split(x, halves, [size // 2, size // 2], axis=3)
+    products = {
+        (n, m): b.node("Mul", [half, angle], f"{name}.turn_{n}{m}")
+        for n, half in enumerate(halves)
+        for m, angle in enumerate((cos, sin))
+    }
+    first = b.node("Sub", [products[0, 0], products[1, 1]], f"{name}.turned_a")
+    second = b.node("Add", [products[0, 1], products[1, 0]], f"{name}.turned_b")
+    return b.node("Concat", [first, second], f"{name}.turned", axis=3)
+
+
+def _mlp(b: _Builder, weights: Weights, name: str, x: str) -> str:
+    normed = b.layer_norm(x, weights, f"{name}.norm_mlp", f"{name}.mlp_in")
+    up = b.node("Gelu", [b.linear(normed, weights, f"{name}.up", f"{name}.up_out")], f"{name}.gelu")
+    return b.node("Add", [x, b.linear(up, weights, f"{name}.down", f"{name}.down_out")], f"{name}.out")
 
 
 def _head(weights: Weights, config: dict[str, Any], schema: Schema, k: int) -> onnx.ModelProto:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+ARCHITECTURES = ("lstm", "gru", "transformer")
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -12,6 +14,9 @@ class Preset:
 
     description: str
     model: dict[str, Any]  # arguments of ModelConfig
+    transformer: dict[
+        str, Any
+    ]  # those that differ, and its learning rate, where the network is a Transformer
     representation: str = "note-events"
     lanes: int = 16  # windows in a batch
     window: int = 128  # events in a window
@@ -24,15 +29,26 @@ class Preset:
     # A network that has learned for a few minutes spreads its guesses wider, and needs a firmer hand.
     sampling_when_short: dict[str, float] = field(default_factory=lambda: {"temperature": 1.0, "min_p": 0.2})
 
+    def network(self, architecture: str | None) -> tuple[dict[str, Any], float]:
+        """Arguments of ModelConfig and the highest learning rate; None stands for the preset's own kind."""
+        model = self.model | ({"architecture": architecture} if architecture else {})
+        if model["architecture"] != "transformer":
+            return model, self.learning_rate
+        changes = dict(self.transformer)
+        learning_rate = changes.pop("learning_rate")
+        return model | changes, learning_rate
+
 
 PRESETS = {
     "small": Preset(
         "good after three minutes on a laptop",
         {"architecture": "lstm", "width": 240, "layers": 2, "head_width": 128, "dropout": 0.1},
+        {"width": 192, "layers": 4, "heads": 4, "memory": 256, "learning_rate": 1.5e-3},
     ),
     "large": Preset(
         "for an hour or a GPU",
         {"architecture": "lstm", "width": 512, "layers": 3, "head_width": 256, "dropout": 0.2},
+        {"width": 512, "layers": 8, "heads": 8, "memory": 512, "learning_rate": 6e-4},
         lanes=32,
         learning_rate=2e-3,
         minutes=60.0,
@@ -47,6 +63,7 @@ PRESETS = {
             "dropout": 0.3,
             "residual_heads": False,
         },
+        {"layers": 3, "heads": 8, "memory": 100, "learning_rate": 5e-4},
         representation="notes-and-chords",
         lanes=64,
         window=100,

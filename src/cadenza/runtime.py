@@ -74,23 +74,26 @@ class GraphModel:
             hidden.append(x)
         return np.concatenate(hidden, axis=1), state
 
-    def repeated(self, state: GraphState, batch: int) -> GraphState:
-        """The state of one candidate as that of `batch` equal ones."""
+    def rows(self, state: GraphState, which: list[int]) -> GraphState:
+        """The state of these of its candidates, of one several times if it is named so."""
         return {
-            name: np.repeat(state[name], batch, axis=shape.index("B"))
+            name: np.take(state[name], which, axis=shape.index("B"))
             for name, shape in zip(self.state_names, self.state_shapes, strict=True)
         }
 
     def field_logits(
-        self, k: int, x: FloatArray, event: NDArray[np.int64], context: NDArray[np.int64]
+        self, k: int, x: FloatArray, value: NDArray[np.int64] | None, context: NDArray[np.int64] | None
     ) -> tuple[FloatArray, FloatArray]:
-        """x (N, width) conditioned on field k - 1 of events (N, fields), and the logits (N, size) of field k."""
+        """x (N, width) conditioned on the field before, and the logits (N, size) of field k.
+
+        For k > 0: value (N,) of field k - 1 and context (N, columns) that is known with it.
+        """
+        feeds: dict[str, Any] = {"x": x}
         if k == 0:
-            return x, self.heads[0].run(None, {"x": x})[0]
-        feeds: dict[str, Any] = {"x": x, "value": np.ascontiguousarray(event[:, k - 1])}
-        columns = self.context_after[k - 1]
-        if columns:
-            feeds["context"] = np.ascontiguousarray(context[:, columns])
+            return x, self.heads[0].run(None, feeds)[0]
+        feeds["value"] = value
+        if self.context_after[k - 1]:
+            feeds["context"] = context
         x, logits = self.heads[k].run(None, feeds)
         return x, logits
 

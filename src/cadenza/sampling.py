@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cadenza.errors import InputError
 from cadenza.runtime import GraphModel, GraphState
-from cadenza.schema import NOT_APPLICABLE
+from cadenza.schema import NOT_APPLICABLE, Schema
 
 IntArray = NDArray[np.int64]
 
@@ -44,52 +44,70 @@ class SamplingOptions:
 
 
 class Grammar(Protocol):
-    """Which events may follow, for a batch of candidates; see `grammar.NoteGrammar`."""
+    """Which events may follow in one piece; see `grammar.NoteGrammar`."""
 
-    batch: int
-    done: NDArray[np.bool_]
+    done: bool
 
-    def no_context(self) -> IntArray:
-        """Context (batch, context fields) of which nothing is known yet."""
+    def no_context(self) -> list[int]:
+        """Context of the next event, of which nothing is known yet."""
 
-    def fill_context(self, field: int, event: IntArray, context: IntArray) -> None:
-        """Set the columns of context (batch, context fields) that this field of the next event tells."""
+    def fill_context(self, field: int, event: list[int], context: list[int]) -> None:
+        """Set the columns of the context that this field of the next event tells."""
 
-    def applies(self, field: int, event: IntArray) -> NDArray[np.bool_]:
-        """Whether (batch,) the next event has this field."""
+    def allowed(self, field: int, event: list[int]) -> NDArray[np.bool_] | None:
+        """Which values (size,) this field may take; None if the next event does not have it."""
 
-    def allowed(self, field: int, event: IntArray) -> NDArray[np.bool_] | None:
-        """Allowed values (batch, size) of this field; None if all."""
-
-    def advance(self, event: IntArray) -> None:
-        """Take note of the event (batch, fields)."""
+    def advance(self, event: list[int]) -> None:
+        """Take note of the event."""
 
 
 def draw(
     logits: NDArray[np.float32],
-    allowed: NDArray[np.bool_] | None,
-    uniform: NDArray[np.float64],
+    allowed: NDArray[np.bool_],
+    waits: NDArray[np.float32],
     options: SamplingOptions,
 ) -> IntArray:
-    """One value (B,) per row of logits (B, V) among those allowed (B, V), by uniform numbers (B,)."""
-    z = logits.astype(np.float64)
-    if allowed is not None:
-        z = np.where(allowed, z, -np.inf)
-    z -= z.max(axis=1, keepdims=True)
+    """One value (B,) per row of logits (B, V) among those allowed (B, V).
+
+    waits (B, V) are standard exponential numbers: the value drawn is the one whose wait, divided by its
+    probability, is over first, which needs neither a sum nor a search.
+    """
+    z = np.where(allowed, logits, -np.inf)
     if options.temperature == 0.0:
-        return np.asarray(z.argmax(axis=1), dtype=np.int64)
-    p = np.exp(z / options.temperature)
+        return z.argmax(axis=1)
+    z -= z.max(axis=1, keepdims=True)
+    if options.temperature != 1.0:
+        z /= options.temperature
+    p = np.exp(z)
     if 0 < options.top_k < p.shape[1]:
         p[p < np.partition(p, -options.top_k, axis=1)[:, -options.top_k, None]] = 0.0
     if options.min_p > 0.0:
-        p[p < options.min_p] = 0.0
+        p *= p >= options.min_p
     if options.top_p < 1.0:
         _keep_nucleus(p, options.top_p)
-    total = np.cumsum(p, axis=1)
-    return np.asarray((total <= uniform[:, None] * total[:, -1:]).sum(axis=1), dtype=np.int64)
+    p /= waits
+    return p.argmax(axis=1)
 
 
-def _keep_nucleus(p: NDArray[np.float64], top_p: float) -> None:
+class Waits:
+    """Exponential numbers for a candidate's draws, made for many events at once."""
+
+    EVENTS = 64
+
+    def __init__(self, random: np.random.Generator, sizes: Sequence[int]) -> None:
+        self.random, self.total = random, sum(sizes)
+        self.event = self.EVENTS
+
+    def next(self) -> NDArray[np.float32]:
+        """Numbers (sum of the fields' sizes,) for one event."""
+        if self.event == self.EVENTS:
+            found = self.random.standard_exponential((self.EVENTS, self.total), dtype=np.float32)
+            self.block, self.event = np.maximum(found, np.finfo(np.float32).tiny), 0
+        self.event += 1
+        return self.block[self.event - 1]
+
+
+def _keep_nucleus(p: NDArray[np.floating[Any]], top_p: float) -> None:
     ordered = -np.sort(-p, axis=1)
     before = np.cumsum(ordered, axis=1) - ordered
     last = (before < top_p * ordered.sum(axis=1, keepdims=True)).sum(axis=1) - 1
@@ -98,25 +116,35 @@ def _keep_nucleus(p: NDArray[np.float64], top_p: float) -> None:
 
 def generate(
     model: GraphModel,
-    grammar: Grammar,
-    n_fields: int,
+    grammars: Sequence[Grammar],
+    schema: Schema,
     options: SamplingOptions,
     randoms: Sequence[np.random.Generator],
     prompt: tuple[IntArray, IntArray] | None = None,
-) -> Iterator[IntArray]:
-    """Yield events (batch, fields) until every candidate is done.
+) -> Iterator[list[tuple[int, list[int]]]]:
+    """Yield (candidate, event) of all candidates that are not done yet, event by event.
 
-    prompt: events and context (T, ...) common to all candidates, which `grammar` has advanced over
-    already; without it a piece begins. randoms: one generator for each candidate.
+    grammars, randoms: one for each candidate. prompt: events and context (T, ...) common to all of them,
+    which the grammars have advanced over already; without it a piece begins.
     """
-    batch = grammar.batch
-    x, state = _start(model, batch, n_fields, prompt, grammar)
-    while not grammar.done.all():
-        uniform = np.stack([random.random(n_fields) for random in randoms])
-        event, context = _next_event(model, grammar, x, uniform, options)
-        grammar.advance(event)
-        yield event
-        x, state = model.advance(event[:, None], context[:, None], state)
+    sizes = [field.size for field in schema.fields]
+    waits = [Waits(random, sizes) for random in randoms]
+    playing = list(range(len(grammars)))
+    x, state = _start(model, len(playing), len(sizes), prompt, grammars[0])
+    while True:
+        those = [grammars[n] for n in playing]
+        now = np.array([waits[n].next() for n in playing])
+        events, contexts = _next_events(model, those, x, sizes, now, options)
+        for grammar, event in zip(those, events, strict=True):
+            grammar.advance(event)
+        yield list(zip(playing, events, strict=True))
+        keep = [row for row, grammar in enumerate(those) if not grammar.done]
+        if not keep:
+            return
+        if len(keep) < len(playing):
+            events, contexts = [events[row] for row in keep], [contexts[row] for row in keep]
+            playing, state = [playing[row] for row in keep], model.rows(state, keep)
+        x, state = model.advance(np.array(events)[:, None], np.array(contexts, np.int64)[:, None], state)
         x = x[:, -1]
 
 
@@ -124,28 +152,50 @@ def _start(
     model: GraphModel, batch: int, n_fields: int, prompt: tuple[IntArray, IntArray] | None, grammar: Grammar
 ) -> tuple[NDArray[np.float32], GraphState]:
     events = np.full((1, n_fields), NOT_APPLICABLE, np.int64)
-    context = grammar.no_context()[:1]
+    context = np.array([grammar.no_context()], np.int64)
     if prompt is not None:
         events, context = np.concatenate([events, prompt[0]]), np.concatenate([context, prompt[1]])
     x, state = model.advance_far(events[None], context[None], model.initial_state(1))
-    return np.repeat(x[:, -1], batch, axis=0), model.repeated(state, batch)
+    everyone = [0] * batch
+    return x[everyone, -1], model.rows(state, everyone)
 
 
-def _next_event(
+def _known(
+    model: GraphModel, k: int, events: list[list[int]], contexts: list[list[int]]
+) -> tuple[IntArray | None, IntArray | None]:
+    """The last field (B,) before field k, and the context (B, columns) that came with it."""
+    if k == 0:
+        return None, None
+    columns = model.context_after[k - 1]
+    value = np.array([event[k - 1] for event in events])
+    known = np.array([[context[c] for c in columns] for context in contexts]) if columns else None
+    return value, known
+
+
+def _next_events(
     model: GraphModel,
-    grammar: Grammar,
+    grammars: Sequence[Grammar],
     x: NDArray[np.float32],
-    uniform: NDArray[np.float64],
+    sizes: Sequence[int],
+    waits: NDArray[np.float32],
     options: SamplingOptions,
-) -> tuple[IntArray, IntArray]:
-    """The next event (B, fields), field by field, and its context (B, context fields)."""
-    event = np.full(uniform.shape, NOT_APPLICABLE, np.int64)
-    context = grammar.no_context()
-    for k in range(len(uniform[0])):
-        x, logits = model.field_logits(k, x, event, context)
-        applies = grammar.applies(k, event)
-        if applies.any():
-            value = draw(logits, grammar.allowed(k, event), uniform[:, k], options)
-            event[:, k] = np.where(applies, value, NOT_APPLICABLE)
-        grammar.fill_context(k, event, context)
-    return event, context
+) -> tuple[list[list[int]], list[list[int]]]:
+    """The next event (fields) of every candidate, field by field, and its context."""
+    events = [[NOT_APPLICABLE] * len(sizes) for _ in grammars]
+    contexts = [grammar.no_context() for grammar in grammars]
+    start = 0
+    for k, size in enumerate(sizes):
+        x, logits = model.field_logits(k, x, *_known(model, k, events, contexts))
+        masks = [grammar.allowed(k, event) for grammar, event in zip(grammars, events, strict=True)]
+        some = next((mask for mask in masks if mask is not None), None)
+        if some is not None:
+            # What is drawn for candidates without this field is not used.
+            allowed = np.array([some if mask is None else mask for mask in masks])
+            values = draw(logits, allowed, waits[:, start : start + size], options).tolist()
+            for event, mask, value in zip(events, masks, values, strict=True):
+                if mask is not None:
+                    event[k] = value
+        for grammar, event, context in zip(grammars, events, contexts, strict=True):
+            grammar.fill_context(k, event, context)
+        start += size
+    return events, contexts

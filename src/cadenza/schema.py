@@ -33,6 +33,7 @@ class Schema:
 
     fields: tuple[Field, ...]
     context: tuple[ContextField, ...] = ()
+    clock: int | None = None  # the field that tells how much time has passed since the event before
 
     def context_after(self, field: int) -> list[int]:
         """Numbers of the context fields that are known once this field is."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cadenza.errors import InputError
 from cadenza.events import EncodedPiece
 from cadenza.schema import Field, Schema
-from cadenza.score import DRUM_KIT, IntArray, Score, make_notes, pitch_name
+from cadenza.score import DRUM_KIT, Score, make_notes, pitch_name
 from cadenza.vocabulary import EventArray
 
 UNKNOWN = 0
@@ -96,27 +96,23 @@ class NotesAndChords:
 class TokenGrammar:
     """Any known name may follow any other, until the wanted bars are full."""
 
-    def __init__(self, representation: NotesAndChords, batch: int, bars: int) -> None:
-        self.batch, self.left = batch, bars * TOKENS_PER_BAR
-        self.done = np.zeros(batch, bool)
+    def __init__(self, representation: NotesAndChords, bars: int) -> None:
+        self.left = bars * TOKENS_PER_BAR
+        self.done = False
         self.known = np.arange(len(representation.vocabulary) + 1) != UNKNOWN
 
-    def no_context(self) -> IntArray:
-        """There never is any: (batch, 0)."""
-        return np.empty((self.batch, 0), np.int64)
+    def no_context(self) -> list[int]:
+        """There never is any."""
+        return []
 
-    def fill_context(self, field: int, event: IntArray, context: IntArray) -> None:
+    def fill_context(self, field: int, event: list[int], context: list[int]) -> None:
         """Nothing to fill in."""
 
-    def applies(self, field: int, event: IntArray) -> NDArray[np.bool_]:
-        """Always."""
-        return np.ones(self.batch, bool)
-
-    def allowed(self, field: int, event: IntArray) -> NDArray[np.bool_]:
+    def allowed(self, field: int, event: list[int]) -> NDArray[np.bool_]:
         """Every name of the vocabulary."""
-        return np.broadcast_to(self.known, (self.batch, len(self.known)))
+        return self.known
 
-    def advance(self, event: IntArray) -> None:
+    def advance(self, event: list[int]) -> None:
         """Count down."""
         self.left -= 1
-        self.done[:] = self.left <= 0
+        self.done = self.left <= 0

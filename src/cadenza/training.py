@@ -13,7 +13,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -25,12 +24,20 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from cadenza.corpus import Corpus, Piece, scan, split
-from cadenza.dataset import Augmentation, Batch, Representation, WindowStream, padded_batches
-from cadenza.errors import InputError, ModelError, TrainingError
+from cadenza.dataset import (
+    Augmentation,
+    AugmentedScores,
+    Batch,
+    Representation,
+    WindowStream,
+    padded_batches,
+)
+from cadenza.errors import InputError, ModelError
 from cadenza.evaluation import Likelihood
 from cadenza.events import EncodedPiece, NoteEvents
 from cadenza.files import write_atomic
 from cadenza.grammar import Repertoire
+from cadenza.learner import Learner, Recipe, autocast, choose_device, to_device, with_prefix
 from cadenza.model_card import loss_curve_svg, write_card
 from cadenza.model_folder import (
     CARD,
@@ -42,15 +49,13 @@ from cadenza.model_folder import (
     STATE,
     WEIGHTS,
 )
-from cadenza.models import LanguageModel, ModelConfig, State, build_model
+from cadenza.models import LanguageModel, ModelConfig, build_model
 from cadenza.presets import PRESETS
+from cadenza.processes import Processes
 from cadenza.tokens import NotesAndChords
 from cadenza.version import __version__
 
 CHECKPOINT_SECONDS = 30.0
-WARM_UP_STEPS = 30
-FINAL_LEARNING_RATE = 0.02  # as a share of the highest
-GRADIENT_NORM = 1.0
 PERFORMANCE_SHARE = 0.1  # of pieces that leave the grid; from here on notes may
 SMALL_CORPUS_NOTES, SMALL_CORPUS_DROPOUT = 50_000, 0.3
 SHORT_RUN_MINUTES = 5.0  # within which no key is heard often enough for transposition to pay
@@ -64,7 +69,7 @@ class TrainingOptions:
     """What to train, and for how long: `minutes`, or `epochs` over the corpus; else as the preset says."""
 
     preset: str = "small"
-    architecture: str | None = None  # "lstm" or "gru"; None takes the preset's
+    architecture: str | None = None  # "lstm", "gru" or "transformer"; None takes the preset's
     minutes: float | None = None
     epochs: float | None = None
     seed: int = 0
@@ -91,9 +96,7 @@ class TrainingOptions:
 
     def network(self, notes: int) -> ModelConfig:
         """The preset's network as these options change it, for a corpus of so many notes."""
-        model = dict(PRESETS[self.preset].model)
-        if self.architecture:
-            model["architecture"] = self.architecture
+        model, _ = PRESETS[self.preset].network(self.architecture)
         if notes < SMALL_CORPUS_NOTES:
             model["dropout"] = max(model.get("dropout", 0.0), SMALL_CORPUS_DROPOUT)
         return ModelConfig(**model)
@@ -173,15 +176,18 @@ def train(
     """
     options = options or TrainingOptions()
     out = Path(out)
+    processes = Processes.join()
+    resume = resume or (processes.restarts > 0 and (out / STATE).exists())
     if not resume and not overwrite:
         _refuse_to_replace(out)
     prepared = prepared or prepare(folder, options)
-    run = _Run(prepared, options, out)
+    run = _Run(prepared, options, out, processes)
+    processes.wait()  # until all have seen whether there is something to go on from
     if resume:
         run.restore()
-    else:
+    elif processes.is_first:
         (out / STATE).unlink(missing_ok=True)
-    run.loop(on_progress)
+    run.loop(on_progress if processes.is_first else None)
     run.finish()
     return out
 
@@ -218,39 +224,54 @@ class _Interruption:
 class _Run:
     """One training run: everything that changes while it goes on, and how to save it."""
 
-    def __init__(self, prepared: Prepared, options: TrainingOptions, out: Path) -> None:
+    def __init__(
+        self, prepared: Prepared, options: TrainingOptions, out: Path, processes: Processes | None = None
+    ) -> None:
         self.prepared, self.options, self.out = prepared, options, out
+        self.processes = processes or Processes()
         self.preset = PRESETS[options.preset]
         self.model_config = options.network(sum(len(piece.score) for piece in prepared.train))
         given = options if options.minutes or options.epochs else self.preset
         self.minutes, self.epochs = given.minutes, given.epochs
-        torch.manual_seed(options.seed)
-        self.device = _choose_device(options.device)
-        self.model = build_model(self.model_config, prepared.representation.schema).to(self.device)
-        self.optimiser = torch.optim.AdamW(
-            _parameter_groups(self.model, self.preset.weight_decay),
-            lr=self.preset.learning_rate,
-            betas=(0.9, 0.99),
-            fused=True,
-        )
+        self.learner = self._new_learner()
+        self.judged = build_model(self.model_config, prepared.representation.schema).to(self.learner.device)
+        self.augmentation = self._augmentation()
+        scores = [piece.score for piece in prepared.train]
         self.stream = WindowStream(
-            [piece.score for piece in prepared.train],
-            prepared.representation,
-            self._augmentation(),
+            AugmentedScores(scores, prepared.representation, self.augmentation, options.seed),
             lanes=self.preset.lanes,
             length=self.preset.window,
-            seed=options.seed,
+            only=self.processes.lanes(self.preset.lanes),
         )
-        self.state: State = self.model.initial_state(self.preset.lanes)
         self.evaluation_batches = padded_batches(_some_of(self._encoded_held_out()))
-        self.step, self.seconds, self.events = 0, 0.0, 0
-        self.best_nats, self.best_weights = math.inf, _copy_of(self.model)
+        self.seconds, self.events = 0.0, 0
+        self.best_nats, self.best_weights = math.inf, self.learner.weights()
         self.since_best = 0
         self.stopped_early = False
         self.log: list[dict[str, Any]] = []
         self.recent: list[tuple[float, int]] = []
         self.total_steps = self._steps_of_epochs() if self.epochs else None
         self.clock = self.last_report = self.last_checkpoint = self.last_evaluation_share = 0.0
+
+    def _new_learner(self) -> Learner:
+        if self.preset.lanes % self.processes.size:
+            raise InputError(
+                f"{self.processes.size} processes cannot share the {self.preset.lanes} windows of a batch "
+                f"of preset {self.options.preset} evenly; start a number that divides it."
+            )
+        device = choose_device(self.processes.device(self.options.device))
+        torch.manual_seed(self.options.seed)
+        model = build_model(self.model_config, self.prepared.representation.schema)
+        _, learning_rate = self.preset.network(self.options.architecture)
+        recipe = Recipe(learning_rate, self.preset.weight_decay)
+        learner = Learner(model, recipe, self.preset.lanes, device, self.processes)
+        torch.manual_seed(self.options.seed + self.processes.rank)  # each process drops out others
+        return learner
+
+    @property
+    def model(self) -> LanguageModel:
+        """The network as it is now."""
+        return self.learner.model
 
     def _augmentation(self) -> Augmentation | None:
         if not self.preset.augment:
@@ -279,7 +300,7 @@ class _Run:
     def share_done(self) -> float:
         """How much of the run is over, 0 .. 1."""
         if self.total_steps is not None:
-            return min(1.0, self.step / self.total_steps)
+            return min(1.0, self.learner.step / self.total_steps)
         return min(1.0, self.seconds / (60 * (self.minutes or 1)))
 
     def loop(self, on_progress: OnProgress | None) -> None:
@@ -290,13 +311,16 @@ class _Run:
             while self.share_done < 1.0 and not self.stopped_early:
                 self._train_step()
                 # What is spent on the side since the last step counts for the time that the user gave.
-                self.seconds += time.perf_counter() - self.clock
-                self.clock = time.perf_counter()
-                self._report(on_progress)
+                seconds = self.seconds + time.perf_counter() - self.clock
                 late = time.perf_counter() - self.last_checkpoint > CHECKPOINT_SECONDS
-                if late or interruption.requested:
+                self.clock = time.perf_counter()
+                self.seconds, save, stop = self.processes.from_first(
+                    seconds, late or interruption.requested, interruption.requested
+                )
+                self._report(on_progress)
+                if save:
                     self.checkpoint()
-                if interruption.requested:
+                if stop:
                     raise KeyboardInterrupt
 
     def _report(self, on_progress: OnProgress | None) -> None:
@@ -308,49 +332,35 @@ class _Run:
             on_progress(self._progress(None, False))
 
     def _train_step(self) -> None:
-        batch = self.stream.next_batch()
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.preset.learning_rate * _schedule(self.step, self.share_done)
-        events, context = _to_device(batch, self.device)
-        goes_on = torch.from_numpy(~batch.starts).to(self.device).view(1, -1, 1)
-        before = tuple(s * goes_on for s in self.state)
-        with _autocast(self.device):
-            hidden, state = self.model(events[:, :-1], context[:, :-1], before)
-            nats = self.model.nats(hidden, events[:, 1:], context[:, 1:])
-            n_events = (events[:, 1:, 0] >= 0).sum()
-            loss = nats.sum() / n_events
-        if not math.isfinite(loss.item()):
-            raise TrainingError(f"the loss became {loss.item()} at step {self.step}; try another --seed.")
-        self.state = tuple(s.detach() for s in state)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
-        self.optimiser.step()
-        self.step += 1
-        self.events += int(n_events)
-        self.recent = [*self.recent[-19:], (float(nats.detach().sum()), int(n_events))]
+        nats, events = self.learner.learn(self.stream.next_batch(), self.share_done)
+        self.events += events
+        self.recent = [*self.recent[-19:], (nats, events)]
 
     def _evaluate_and_log(self, on_progress: OnProgress | None) -> None:
         self.last_evaluation_share = self.share_done
-        nats = evaluate_model(
-            self.model, self.prepared.representation, self.evaluation_batches, self.device
-        ).nats_per_note
+        weights = self.learner.weights()
+        self.judged.load_state_dict(weights)
+        likelihood = evaluate_model(
+            self.judged, self.prepared.representation, self.evaluation_batches, self.learner.device
+        )
+        (nats,) = self.processes.from_first(likelihood.nats_per_note)
         best = nats < self.best_nats
         if best:
-            self.best_nats, self.best_weights, self.since_best = nats, _copy_of(self.model), 0
+            self.best_nats, self.best_weights, self.since_best = nats, weights, 0
         else:
             self.since_best += 1
             self.stopped_early = self.since_best >= PATIENCE
         progress = self._progress(nats, best)
         self.log.append(asdict(progress))
-        self._write_log()
+        if self.processes.is_first:
+            self._write_log()
         if on_progress is not None:
             on_progress(progress)
 
     def _progress(self, held_out: float | None, best: bool) -> Progress:
         nats, events = (sum(column) for column in zip(*self.recent, strict=True))
         return Progress(
-            step=self.step,
+            step=self.learner.step,
             seconds=round(self.seconds, 3),
             share_done=self.share_done,
             notes_per_second=self.events / self.seconds,
@@ -364,19 +374,14 @@ class _Run:
 
     def checkpoint(self) -> None:
         """Write everything that `restore` needs, in one file, whole or not at all."""
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"best.{k}": v for k, v in self.best_weights.items()}
-        tensors |= {f"state.{k}": v for k, v in enumerate(self.state)}
-        tensors["random"] = torch.get_rng_state()
-        if self.device.type == "cuda":
-            tensors["random_cuda"] = torch.cuda.get_rng_state(self.device)
-        names = [name for name, _ in self.model.named_parameters()]
-        for name, parameter in zip(names, self.model.parameters(), strict=True):
-            for key, value in self.optimiser.state.get(parameter, {}).items():
-                tensors[f"optimiser.{name}.{key}"] = value
+        tensors = self.learner.tensors() | {f"best.{k}": v for k, v in self.best_weights.items()}
+        positions = torch.cat(self.processes.gathered(torch.tensor(self.stream.state())))
+        self.last_checkpoint = time.perf_counter()
+        if not self.processes.is_first:
+            return
         facts = {
             "identity": self._identity(),
-            "step": self.step,
+            "step": self.learner.step,
             "seconds": self.seconds,
             "events": self.events,
             "best_nats": self.best_nats if math.isfinite(self.best_nats) else None,
@@ -386,11 +391,10 @@ class _Run:
             "log": self.log,
             "recent": self.recent,
             "last_evaluation_share": self.last_evaluation_share,
-            "stream": self.stream.state(),
+            "stream": positions.tolist(),
         }
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         write_atomic(self.out / STATE, save_tensors(plain, metadata={"training": json.dumps(facts)}))
-        self.last_checkpoint = time.perf_counter()
 
     def restore(self) -> None:
         """Go on from the checkpoint in `out`; raises InputError if there is none or it is of another run."""
@@ -400,17 +404,9 @@ class _Run:
                 f"{self.out}: was trained with other options or on other files; "
                 "repeat the options of the first run, or leave --resume out to start again."
             )
-        self.model.load_state_dict(_with_prefix(tensors, "model."))
-        self.best_weights = _with_prefix(tensors, "best.")
-        self.state = tuple(tensors[f"state.{k}"].to(self.device) for k in range(len(self.state)))
-        torch.set_rng_state(tensors["random"])
-        if "random_cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["random_cuda"], self.device)
-        for name, parameter in self.model.named_parameters():
-            saved = _with_prefix(tensors, f"optimiser.{name}.")
-            if saved:
-                self.optimiser.state[parameter] = {key: value.to(self.device) for key, value in saved.items()}
-        self.step, self.seconds, self.events = facts["step"], facts["seconds"], facts["events"]
+        self.learner.load_tensors(tensors)
+        self.best_weights = with_prefix(tensors, "best.")
+        self.learner.step, self.seconds, self.events = facts["step"], facts["seconds"], facts["events"]
         self.best_nats = math.inf if facts["best_nats"] is None else facts["best_nats"]
         if facts["length"] == [self.minutes, self.epochs]:
             self.since_best, self.stopped_early = facts["since_best"], facts["stopped_early"]
@@ -428,7 +424,7 @@ class _Run:
                     "model": asdict(self.model_config),
                     "preset": asdict(self.preset),
                     "seed": self.options.seed,
-                    "augmentation": asdict(self.stream.augmentation) if self.stream.augmentation else None,
+                    "augmentation": asdict(self.augmentation) if self.augmentation else None,
                     "representation": self.prepared.representation.to_dict(),
                     "pieces": sorted(piece.fingerprint for piece in self.prepared.corpus.pieces),
                 }
@@ -442,6 +438,11 @@ class _Run:
     def finish(self) -> None:
         """Write the model folder from the best weights; the checkpoint stays, so that training can go on."""
         self.checkpoint()
+        if self.processes.is_first:
+            self._write_model()
+        self.processes.wait()
+
+    def _write_model(self) -> None:
         weights = {name: tensor.cpu().contiguous() for name, tensor in self.best_weights.items()}
         (self.out / CONFIG).unlink(missing_ok=True)  # until all files are of one model, it is none
         for graphs in self.out.glob("graph-*"):
@@ -470,10 +471,10 @@ class _Run:
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             "preset": self.options.preset,
             "seed": self.options.seed,
-            "steps": self.step,
+            "steps": self.learner.step,
             "seconds": round(self.seconds, 1),
             "epochs": round(self.stream.epochs, 3),
-            "device": str(self.device),
+            "device": str(self.learner.device),
             "corpus": {
                 "folder": self.prepared.corpus.root.name,
                 **self.prepared.corpus.totals(),
@@ -489,9 +490,9 @@ class _Run:
         }
 
     def _final_likelihood(self) -> Likelihood:
-        self.model.load_state_dict(self.best_weights)
+        self.judged.load_state_dict(self.best_weights)
         batches = padded_batches(self._encoded_held_out())
-        return evaluate_model(self.model, self.prepared.representation, batches, self.device)
+        return evaluate_model(self.judged, self.prepared.representation, batches, self.learner.device)
 
 
 def write_graphs(
@@ -517,9 +518,9 @@ def evaluate_model(
     """Likelihood of whole pieces under the network as it is."""
     likelihood, was_training = Likelihood(), model.training
     model.eval()
-    with torch.inference_mode(), _autocast(device):
+    with torch.inference_mode(), autocast(device):
         for batch in batches:
-            events, context = _to_device(batch, device)
+            events, context = to_device(batch, device)
             hidden, _ = model(events[:, :-1], context[:, :-1])
             nats = model.nats(hidden, events[:, 1:], context[:, 1:]).float().cpu().numpy()
             for row in range(len(nats)):
@@ -537,61 +538,6 @@ def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             return facts, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: damaged; leave --resume out to start a new run.") from error
-
-
-def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-
-
-def _copy_of(model: LanguageModel) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-
-def _parameter_groups(model: LanguageModel, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay for matrices that are multiplied, none for biases, norms and embeddings."""
-    decayed: list[Tensor] = []
-    plain: list[Tensor] = []
-    for name, parameter in model.named_parameters():
-        is_table = name.startswith(("embed.", "condition."))
-        (decayed if parameter.ndim == 2 and not is_table else plain).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-
-
-def _schedule(step: int, share_done: float) -> float:
-    """Learning rate as a share of the highest: warm-up, then half a cosine (Loshchilov and Hutter 2017)."""
-    warm_up = min(1.0, (step + 1) / WARM_UP_STEPS)
-    cosine = 0.5 * (1 + math.cos(math.pi * share_done))
-    return warm_up * (FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * cosine)
-
-
-def _choose_device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        if device.type not in ("cpu", "cuda"):
-            raise RuntimeError(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} is not available here; use cpu, cuda or auto.") from error
-    return device
-
-
-def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware multiplies bfloat16 matrices; where it does not, they are far slower than fp32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-
-
-def _autocast(device: torch.device) -> Any:
-    if has_fast_bfloat16(device):
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return nullcontext()
-
-
-def _to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(batch.events).to(device), torch.from_numpy(batch.context).to(device)
 
 
 def _some_of(pieces: list[EncodedPiece]) -> list[EncodedPiece]:

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cadenza.errors import InputError
+from cadenza.presets import ARCHITECTURES
 from cadenza.schema import NOT_APPLICABLE, ContextField, Field, Schema
 
 State = tuple[Tensor, ...]
 
-ARCHITECTURES = ("lstm", "gru")
 INPUT_SCALE, CONDITION_SCALE, CONTEXT_SCALE = (
     0.5,
     0.3,
@@ -40,6 +40,8 @@ class ModelConfig:
     layers: int = 2
     head_width: int = 256  # of the hidden layer in each field's head
     dropout: float = 0.1  # between layers and before the heads, while training
+    heads: int = 4  # of the Transformer's attention
+    memory: int = 256  # events that each layer of the Transformer looks back
     residual_heads: bool = True  # False: plain dense heads, as in the usual tutorial
 
     def __post_init__(self) -> None:
@@ -71,12 +73,15 @@ class LanguageModel(nn.Module):
         )
 
     @abstractmethod
-    def advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """Hidden vectors (B, T, width) of embedded events (B, T, width), and the state after them."""
+    def advance(self, x: Tensor, elapsed: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """Hidden vectors (B, T, width) of embedded events (B, T, width), and the state after them.
+
+        elapsed (B, T) is the time from the event before to each event, in steps of the schema's clock.
+        """
 
     @abstractmethod
     def initial_state(self, batch: int) -> State:
-        """State before the first event."""
+        """State before the first event, all zeros; the second dimension of every part is the batch."""
 
     def forward(self, events: Tensor, context: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Normalised hidden vectors (B, T, width) after each event, and the state after the last one.
@@ -84,7 +89,9 @@ class LanguageModel(nn.Module):
         events (B, T, fields) and context (B, T, context fields) are integers. Feeding a sequence in
         pieces, with the state handed on, equals feeding it at once.
         """
-        hidden, state = self.advance(self.embed(torch.cat([events, context], dim=-1)), state)
+        clock = self.schema.clock
+        elapsed = events[..., clock].clamp(min=0) if clock is not None else torch.zeros_like(events[..., 0])
+        hidden, state = self.advance(self.embed(torch.cat([events, context], dim=-1)), elapsed, state)
         return self.dropout(self.norm(hidden)), state
 
     def logits(self, hidden: Tensor, events: Tensor, context: Tensor) -> list[Tensor]:

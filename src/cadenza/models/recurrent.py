@@ -29,7 +29,7 @@ class RecurrentLM(LanguageModel):
             bias = getattr(self.cells, f"bias_ih_l{layer}")
             bias.data[width : 2 * width] += 1.0
 
-    def advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+    def advance(self, x: Tensor, elapsed: Tensor, state: State | None) -> tuple[Tensor, State]:
         """See LanguageModel."""
         if self.config.architecture == "lstm":
             hidden, after = self.cells(x, state)

@@ -1,0 +1,123 @@
+"""Nats per note slot of Bach's chorales on a grid of 16ths, against published models.
+
+    python -m benchmarks.chorales16 --json Jsb16thSeparated.json --minutes 60
+
+An event is a 16th: the keys of its four voices, predicted one after the other. Silence is a value of its
+own; held and repeated notes are the same. The mean is over the four slots of every 16th of every piece.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.fitting import averaged_nats, piece_nats
+from cadenza.dataset import shuffled
+from cadenza.events import EncodedPiece
+from cadenza.models import LanguageModel
+from cadenza.schema import NOT_APPLICABLE, ContextField, Field, Schema
+
+VOICES = 4
+SILENCE, LOWEST = 0, 30  # value 1 is the key LOWEST
+VALUES = 60
+TRANSPOSITION = 6
+ECHOES = (3, 7, 15, 31)  # 16ths before the event; the next one comes 4, 8, 16 and 32 after those
+LONGEST_HOLD = 32
+Array = NDArray[np.int64]
+
+
+def schema(order: str = "SATB") -> Schema:
+    """One event for each 16th, and what follows from those before."""
+    last = VOICES - 1
+    context = [ContextField("next_position", 16, last)]
+    for lag in ECHOES:
+        context += [ContextField(f"{lag}_before_{v}", VALUES, last) for v in order]
+    context += [ContextField(f"held_{v}", LONGEST_HOLD, last) for v in order]
+    context += [ContextField(f"moved_{v}", 26, k) for k, v in enumerate(order)]
+    context += [ContextField(f"before_{v}", VALUES, k) for k, v in enumerate(order[1:])]
+    context += [
+        ContextField(f"from_{order[j]}_to_{order[k]}", 61, k) for k in range(VOICES) for j in range(k)
+    ]
+    return Schema(tuple(Field(v, VALUES) for v in order), tuple(context))
+
+
+def encode(piece: Array, shift: int, order: str = "SATB") -> EncodedPiece:
+    """Events and context of keys (16ths, 4), -1 being silence, transposed by so many semitones."""
+    keys = piece[:, ["SATB".index(v) for v in order]]
+    values = np.where(keys < 0, SILENCE, keys - LOWEST + 1 + shift)
+    n = len(values)
+
+    def back(lag: int) -> Array:
+        none = np.full((lag, VOICES), NOT_APPLICABLE)
+        return np.concatenate([none, values[:-lag] if lag else values])[:n]
+
+    before = back(1)
+    same = values == before
+    held = np.zeros_like(values)
+    for t in range(1, n):
+        held[t] = np.where(same[t], np.minimum(held[t - 1] + 1, LONGEST_HOLD - 1), 0)
+    both = (values > 0) & (before > 0)
+    moved = np.where(both, np.clip(values - before, -12, 12) + 12, np.where(same, 12, 25))
+    columns = [
+        (np.arange(1, n + 1) % 16)[:, None],
+        *(back(lag) for lag in ECHOES),
+        held,
+        moved,
+        before[:, 1:],
+    ]
+    for k in range(VOICES):
+        for j in range(k):
+            distance = np.clip(values[:, j] - values[:, k], -30, 30) + 30
+            sound = (values[:, j] > 0) & (values[:, k] > 0)
+            columns.append(np.where(sound, distance, NOT_APPLICABLE)[:, None])
+    return EncodedPiece(values.astype(np.int16), np.concatenate(columns, axis=1).astype(np.int16))
+
+
+def shifts(piece: Array, far: int = TRANSPOSITION) -> list[int]:
+    """By how many semitones a chorale can be moved."""
+    low, high = LOWEST - int(piece[piece >= 0].min()), LOWEST + VALUES - 2 - int(piece.max())
+    return list(range(max(-far, low), min(far, high) + 1))
+
+
+@dataclass(frozen=True)
+class Chorales:
+    """A PieceSource of transposed chorales."""
+
+    pieces: list[Array]
+    seed: int
+    transposition: int = TRANSPOSITION
+    order: str = "SATB"
+    known: dict[tuple[int, int], EncodedPiece] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def draw(self, number: int) -> EncodedPiece:
+        """See PieceSource."""
+        index, rng = shuffled(number, len(self.pieces), self.seed)
+        piece = self.pieces[index]
+        shift = int(rng.choice(shifts(piece, self.transposition)))
+        if (index, shift) not in self.known:
+            self.known[index, shift] = encode(piece, shift, self.order)
+        return self.known[index, shift]
+
+
+def load(path: Path) -> dict[str, list[Array]]:
+    """Keys (16ths, 4) of the official splits."""
+    data = json.loads(path.read_text())
+    return {part: [np.array(piece) for piece in data[part]] for part in ("train", "valid", "test")}
+
+
+def nats_per_slot(
+    model: LanguageModel, pieces: list[Array], *, averaged: bool = False, order: str = "SATB"
+) -> float:
+    """Mean -log p of a voice of a 16th; averaged: over what is predicted for all transpositions."""
+    if averaged:
+        nats = averaged_nats(model, [[encode(piece, n, order) for n in shifts(piece)] for piece in pieces])
+    else:
+        nats = piece_nats(model, [encode(piece, 0, order) for piece in pieces])
+    return sum(float(n.sum()) for n in nats) / (VOICES * sum(len(piece) for piece in pieces))

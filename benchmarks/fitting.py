@@ -1,0 +1,109 @@
+"""Trains a network for some minutes on sequences that are not scores, keeps the weights of the best validation.
+
+Shared by the benchmarks on published ground, which have representations of their own and the engine's
+networks, schema, learner and batches.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cadenza.dataset import PieceSource, WindowStream, padded_batches
+from cadenza.events import EncodedPiece
+from cadenza.learner import Learner, Recipe, to_device
+from cadenza.models import LanguageModel, ModelConfig, build_model
+from cadenza.schema import Schema
+
+EVALUATIONS = 20
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A trained network and how it came about."""
+
+    model: LanguageModel
+    valid: float  # of the weights kept
+    curve: list[tuple[float, float, float]]  # seconds, training nats per event, valid
+    steps: int
+    seconds: float
+
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
+
+
+def fit(
+    config: ModelConfig,
+    schema: Schema,
+    source: PieceSource,
+    measure: Callable[[LanguageModel], float],
+    *,
+    minutes: float,
+    seed: int,
+    recipe: Recipe,
+    lanes: int = 32,
+    window: int = 128,
+    tell: Callable[[str], None] = print,
+) -> Fit:
+    """Train for so many minutes, evaluations included; `measure` is lower for better networks."""
+    torch.manual_seed(seed)
+    learner = Learner(build_model(config, schema), recipe, lanes, torch.device("cpu"))
+    judged = build_model(config, schema).eval()
+    stream = WindowStream(source, lanes=lanes, length=window)
+    start, best, best_weights = time.perf_counter(), float("inf"), learner.weights()
+    curve: list[tuple[float, float, float]] = []
+    nats = events = 0.0
+    learner.model.train()
+    while (share := (time.perf_counter() - start) / (60 * minutes)) < 1.0:
+        batch_nats, n = learner.learn(stream.next_batch(), share)
+        nats, events = nats + batch_nats, events + n
+        if share * EVALUATIONS < len(curve) + 1 and time.perf_counter() - start < 59.5 * minutes:
+            continue
+        judged.load_state_dict(learner.weights())
+        valid = measure(judged)
+        if valid < best:
+            best, best_weights = valid, learner.weights()
+        seconds = time.perf_counter() - start
+        curve.append((round(seconds, 1), round(nats / events, 4), round(valid, 4)))
+        tell(f"{seconds:6.0f} s  step {learner.step:6}  train {nats / events:.4f}  valid {valid:.4f}")
+        nats = events = 0.0
+    judged.load_state_dict(best_weights)
+    return Fit(judged, best, curve, learner.step, time.perf_counter() - start)
+
+
+@torch.inference_mode()
+def piece_nats(model: LanguageModel, pieces: Sequence[EncodedPiece]) -> list[NDArray[np.float64]]:
+    """-log p (N, fields) of every piece's events, in the order of the pieces."""
+    order = sorted(range(len(pieces)), key=lambda n: len(pieces[n]))
+    found: dict[int, NDArray[np.float64]] = {}
+    for batch in padded_batches([pieces[n] for n in order]):
+        events, context = to_device(batch, torch.device("cpu"))
+        hidden, _ = model(events[:, :-1], context[:, :-1])
+        nats = model.nats(hidden, events[:, 1:], context[:, 1:]).double().numpy()
+        for row in nats:
+            n = order[len(found)]
+            found[n] = row[: len(pieces[n])]
+    return [found[n] for n in range(len(pieces))]
+
+
+def averaged_nats(
+    model: LanguageModel, variants: Sequence[Sequence[EncodedPiece]]
+) -> list[NDArray[np.float64]]:
+    """As `piece_nats`, of the mean of the probabilities that the network gives to variants of each piece.
+
+    The mean of what one network predicts for a piece's transpositions is itself a prediction of its next
+    field from those before: the exact likelihood of another, slower model.
+    """
+    flat = piece_nats(model, [piece for piece_variants in variants for piece in piece_variants])
+    found, start = [], 0
+    for piece_variants in variants:
+        nats = np.stack(flat[start : start + len(piece_variants)])
+        found.append(np.log(len(nats)) - np.logaddexp.reduce(-nats, axis=0))
+        start += len(piece_variants)
+    return found
