@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from benchmarks.fitting import averaged_nats, piece_nats
+from benchmarks.fitting import Published, averaged_nats, fit, parser, piece_nats, report
 from cadenza.dataset import shuffled
 from cadenza.events import EncodedPiece
-from cadenza.models import LanguageModel
+from cadenza.learner import Recipe
+from cadenza.models import LanguageModel, ModelConfig
 from cadenza.schema import NOT_APPLICABLE, ContextField, Field, Schema
 
 VOICES = 4
@@ -121,3 +123,48 @@ def nats_per_slot(
     else:
         nats = piece_nats(model, [encode(piece, 0, order) for piece in pieces])
     return sum(float(n.sum()) for n in nats) / (VOICES * sum(len(piece) for piece in pieces))
+
+
+PUBLISHED = (
+    Published("Transformer, RoPE", 0.5331, "independent replication, 5 seeds"),
+    Published("Transformer, PoPE", 0.5009, "independent replication, 5 seeds"),
+    Published("Transformer, PoPE, transposed by up to 3", 0.3936, "independent replication, 5 seeds"),
+)
+
+
+def main() -> None:
+    """See the file's head."""
+    arguments = parser(__doc__ or "", "--json").parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    splits = load(arguments.json)
+    transformer = arguments.model == "transformer"
+    config = ModelConfig(
+        arguments.model,
+        width=arguments.width or (192 if transformer else 160),
+        layers=3 if transformer else 2,
+        head_width=128,
+        dropout=arguments.dropout or 0.2,
+    )
+    trained = fit(
+        config,
+        schema(),
+        Chorales(splits["train"], arguments.seed),
+        lambda model: nats_per_slot(model, splits["valid"]),
+        minutes=arguments.minutes,
+        seed=arguments.seed,
+        recipe=Recipe(1.5e-3 if transformer else 3e-3, weight_decay=0.1, average=0.998),
+        lanes=16,
+        window=64,
+    )
+    results = {
+        arguments.model: nats_per_slot(trained.model, splits["test"]),
+        f"{arguments.model}, mean of transpositions": nats_per_slot(
+            trained.model, splits["test"], averaged=True
+        ),
+    }
+    report(trained, results, PUBLISHED, "nats per note slot", model=arguments.model, seed=arguments.seed)
+
+
+if __name__ == "__main__":
+    main()

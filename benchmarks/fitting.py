@@ -6,9 +6,13 @@ networks, schema, learner and batches.
 
 from __future__ import annotations
 
+import argparse
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +22,48 @@ from cadenza.dataset import PieceSource, WindowStream, padded_batches
 from cadenza.events import EncodedPiece
 from cadenza.learner import Learner, Recipe, to_device
 from cadenza.models import LanguageModel, ModelConfig, build_model
+from cadenza.presets import ARCHITECTURES
 from cadenza.schema import Schema
 
 EVALUATIONS = 20
+
+
+@dataclass(frozen=True)
+class Published:
+    """A result to compare with."""
+
+    model: str
+    value: float
+    source: str
+
+
+def parser(description: str, data: str) -> argparse.ArgumentParser:
+    """The options that the benchmarks on published ground share; `data` names the one for their file."""
+    found = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    found.add_argument(data, type=Path, required=True, help="file with the official splits")
+    found.add_argument("--minutes", type=float, default=30.0, help="to train, evaluations included")
+    found.add_argument("--model", choices=ARCHITECTURES, default="lstm")
+    found.add_argument("--seed", type=int, default=0)
+    found.add_argument("--width", type=int, help="of the network; default: what did best")
+    found.add_argument("--dropout", type=float, help="default: what did best")
+    found.add_argument("--threads", type=int, help="default: one for each core")
+    return found
+
+
+def report(
+    fit: Fit, results: dict[str, float], published: Sequence[Published], unit: str, **facts: Any
+) -> None:
+    """Print ours among theirs, the best last, and one line of JSON."""
+    rows = [(p.value, p.model, p.source) for p in published]
+    rows += [(value, f"Cadenza, {name}", "this run") for name, value in results.items()]
+    for value, model, source in sorted(rows, reverse=True):
+        print(f"{value:8.4f}  {model:<52} {source}")
+    print(f"({unit}; {fit.parameters:,} parameters, {fit.steps:,} steps in {fit.seconds:,.0f} s)")
+    line = {**facts, "unit": unit, "test": results, "valid": fit.valid, "parameters": fit.parameters}
+    line |= {"steps": fit.steps, "seconds": round(fit.seconds, 1), "curve": fit.curve}
+    print(json.dumps(line))
 
 
 @dataclass(frozen=True)
@@ -35,6 +78,7 @@ class Fit:
 
     @property
     def parameters(self) -> int:
+        """How many numbers the network has learned."""
         return sum(p.numel() for p in self.model.parameters())
 
 

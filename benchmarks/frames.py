@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from benchmarks.fitting import averaged_nats, piece_nats
+from benchmarks.fitting import Published, averaged_nats, fit, parser, piece_nats, report
 from cadenza.dataset import shuffled
 from cadenza.events import EncodedPiece
-from cadenza.models import LanguageModel
+from cadenza.learner import Recipe
+from cadenza.models import LanguageModel, ModelConfig
 from cadenza.schema import NOT_APPLICABLE, ContextField, Field, Schema
 
 KEYS = 88
@@ -28,6 +30,7 @@ LONGEST_GAP = 16
 TRANSPOSITION = 6
 ECHOES = (2, 4, 8, 16)  # frames back
 GAP, KEY = 0, 1
+DROPOUT = {"JSB_Chorales": 0.4, "Nottingham": 0.2}
 Array = NDArray[np.int64]
 
 
@@ -139,3 +142,61 @@ def nats_per_frame(model: LanguageModel, rolls: list[NDArray[Any]], *, averaged:
         first_frame = np.cumsum(piece.events[:, GAP]) == 0
         total += float(nats[~first_frame].sum())
     return total / sum(len(roll) - 1 for roll in rolls)
+
+
+PUBLISHED = {
+    "JSB_Chorales": (8.10, 6.27, 5.56),
+    "Nottingham": (3.07, 2.39, 2.31),
+    "MuseData": (None, 6.01, 5.60),
+    "Piano_midi": (None, 7.09, 7.05),
+}
+SOURCES = (
+    ("TCN", "Bai et al. 2018"),
+    ("RNN-RBM", "Boulanger-Lewandowski et al. 2012"),
+    ("RNN-NADE", "Boulanger-Lewandowski et al. 2012"),
+)
+
+
+def main() -> None:
+    """See the file's head."""
+    arguments = parser(__doc__ or "", "--mat").parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    splits, name = load(arguments.mat), arguments.mat.stem
+    transformer = arguments.model == "transformer"
+    config = ModelConfig(
+        arguments.model,
+        width=arguments.width or (192 if transformer else 160),
+        layers=3 if transformer else 2,
+        head_width=160,
+        dropout=arguments.dropout or DROPOUT.get(name, 0.3),
+    )
+    trained = fit(
+        config,
+        schema(),
+        Rolls(splits["train"], arguments.seed),
+        lambda model: nats_per_frame(model, splits["valid"]),
+        minutes=arguments.minutes,
+        seed=arguments.seed,
+        recipe=Recipe(1.5e-3 if transformer else 3e-3, weight_decay=0.1, average=0.998),
+        lanes=16,
+        window=128,
+    )
+    results = {
+        arguments.model: nats_per_frame(trained.model, splits["test"]),
+        f"{arguments.model}, mean of transpositions": nats_per_frame(
+            trained.model, splits["test"], averaged=True
+        ),
+    }
+    published = [
+        Published(model, value, source)
+        for (model, source), value in zip(SOURCES, PUBLISHED.get(name, ()), strict=False)
+        if value is not None
+    ]
+    report(
+        trained, results, published, "nats per frame", set=name, model=arguments.model, seed=arguments.seed
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -79,7 +80,8 @@ def train(arguments: argparse.Namespace) -> None:
     _require_torch()
     folder = _training_folder(arguments)
     _train(folder, arguments.out, arguments, overwrite=arguments.force)
-    print(arguments.out)
+    if _speaks():
+        print(arguments.out)
 
 
 def compose(arguments: argparse.Namespace) -> None:
@@ -185,14 +187,13 @@ def _train(folder: Path, out: Path, arguments: argparse.Namespace, *, overwrite:
     corpus = _scan(folder, arguments.drums)
     prepared = training.prepare(folder, options, corpus)
     for report in corpus.skipped:
-        print(f"left out: {_report_line(report)}", file=sys.stderr)
+        _tell(f"left out: {_report_line(report)}")
     for warning in prepared.warnings:
-        print(f"note: {warning}", file=sys.stderr)
-    print(
+        _tell(f"note: {warning}")
+    _tell(
         f"learning from {len(prepared.train)} pieces "
         f"({sum(len(piece.score) for piece in prepared.train):,} notes), "
-        f"{len(prepared.held_out)} held out; Ctrl-C stops, --resume goes on",
-        file=sys.stderr,
+        f"{len(prepared.held_out)} held out; Ctrl-C stops, --resume goes on"
     )
     meter = _Meter()
     training.train(
@@ -207,7 +208,7 @@ def _train(folder: Path, out: Path, arguments: argparse.Namespace, *, overwrite:
     meter.clear()
     held_out = ModelFolder.open(out).config["held_out"]
     fields = ", ".join(f"{name} {nats:.2f}" for name, nats in held_out["by_field"].items() if nats >= 0.005)
-    print(f"learned: {held_out['nats_per_note']:.3f} nats per held-out note ({fields})", file=sys.stderr)
+    _tell(f"learned: {held_out['nats_per_note']:.3f} nats per held-out note ({fields})")
 
 
 def _show_progress(meter: _Meter, progress: Progress) -> None:
@@ -282,11 +283,22 @@ def _width(num: int) -> int:
     return max(3, len(str(num)))
 
 
+def _speaks() -> bool:
+    """Whether this process reports: of several that torchrun started, the first does."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _tell(text: str) -> None:
+    """Print a line on stderr."""
+    if _speaks():
+        print(text, file=sys.stderr, flush=True)
+
+
 class _Meter:
     """A line on stderr that is written over while something goes on; silent unless it is a terminal."""
 
     def __init__(self) -> None:
-        self.live = sys.stderr.isatty()
+        self.live = sys.stderr.isatty() and _speaks()
 
     def show(self, text: str) -> None:
         if self.live:
@@ -294,7 +306,7 @@ class _Meter:
 
     def line(self, text: str) -> None:
         self.clear()
-        print(text, file=sys.stderr, flush=True)
+        _tell(text)
 
     def clear(self) -> None:
         if self.live:

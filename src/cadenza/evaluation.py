@@ -64,26 +64,30 @@ def evaluate_graph(
     """Likelihood of whole pieces, each from its start."""
     likelihood = Likelihood()
     for batch in padded_batches(pieces):
-        x, _ = model.advance_far(
+        x, logits, _ = model.advance_far(
             batch.events[:, :-1], batch.context[:, :-1], model.initial_state(len(batch.events))
         )
-        nats = _nats(model, x, batch)
+        nats = _nats(model, x, logits, batch)
         for row, events in enumerate(batch.events[:, 1:]):
             likelihood.add(representation, events, nats[row])
     return likelihood
 
 
-def _nats(model: GraphModel, hidden: FloatArray, batch: Batch) -> NDArray[np.float64]:
+def _nats(
+    model: GraphModel, hidden: FloatArray, first_logits: FloatArray, batch: Batch
+) -> NDArray[np.float64]:
     """-log p (B, T, fields) of the batch's targets, 0 where a field does not apply."""
     targets, contexts = batch.events[:, 1:], batch.context[:, 1:]
     shape = targets.shape
     x = np.ascontiguousarray(hidden.reshape(-1, hidden.shape[-1]))
+    logits = first_logits.reshape(len(x), -1)
     flat = targets.reshape(-1, shape[-1])
     context = contexts.reshape(len(flat), contexts.shape[-1])
     nats = np.zeros(flat.shape)
     for k in range(shape[-1]):
-        columns = model.context_after[k - 1]
-        x, logits = model.field_logits(k, x, flat[:, k - 1].copy(), context[:, columns])
+        if k > 0:
+            known = context[:, model.context_after[k - 1]]
+            x, logits = model.field_logits(k, x, flat[:, k - 1].copy(), known)
         highest = logits.max(axis=1)
         log_total = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
         rows = np.flatnonzero(flat[:, k] != NOT_APPLICABLE)

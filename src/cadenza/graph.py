@@ -1,10 +1,10 @@
 """The network as ONNX graphs, fp32 and int8, that onnxruntime runs without torch.
 
-One graph advances the state (`trunk`), and one for each field turns the hidden vector into logits.
+One graph advances the state and gives the logits of the first field (`trunk`), and one for each field
+after it takes the one before and gives its logits.
 They are written node by node, so that nothing but the arithmetic is in them:
 
-    trunk:       events (B, T, F), context (B, T, C), state... -> x (B, T, W), state...
-    head_0:      x (N, W) -> logits (N, size)
+    trunk:       events (B, T, F), context (B, T, C), state... -> x (B, T, W), logits (B, T, size), state...
     head_k > 0:  x (N, W), value (N,) of field k - 1 [, context (N, known with it)] -> x, logits
 
 Sources: ONNX operator specification, opset 20 (gates of LSTM in the order i o f c, of GRU z r h).
@@ -106,7 +106,7 @@ def _integer(name: str, shape: list[Any]) -> Any:
 def build_graphs(weights: Weights, config: dict[str, Any], schema: Schema) -> dict[str, onnx.ModelProto]:
     """All graphs of a network, by name, from its weights and its configuration."""
     graphs = {"trunk": _trunk(weights, config, schema)}
-    for k in range(len(schema.fields)):
+    for k in range(1, len(schema.fields)):
         graphs[f"head_{k}"] = _head(weights, config, schema, k)
     return graphs
 
@@ -132,7 +132,9 @@ def _trunk(weights: Weights, config: dict[str, Any], schema: Schema) -> onnx.Mod
         b.node("Identity", [hidden], "x")
     inputs += [_float(name, shape) for name, shape in states.items()]
     after = [_float(f"{name}_after", shape) for name, shape in states.items()]
-    return b.model(inputs, [_float("x", ["B", "T", config["width"]]), *after])
+    _logits(b, weights, config, 0, "x")
+    outputs = [_float("x", ["B", "T", config["width"]]), _float("logits", ["B", "T", schema.fields[0].size])]
+    return b.model(inputs, [*outputs, *after])
 
 
 States = dict[str, list[Any]]  # shapes of the state inputs by name; each has an output named *_after
@@ -325,18 +327,20 @@ def _mlp(b: _Builder, weights: Weights, name: str, x: str) -> str:
 
 
 def _head(weights: Weights, config: dict[str, Any], schema: Schema, k: int) -> onnx.ModelProto:
-    b, width = _Builder(), config["width"]
-    x, inputs, outputs = "x", [_float("x", ["N", width])], []
-    if k > 0:
-        x, more = _condition(b, weights, schema, k)
-        inputs += more
-        outputs.append(_float(x, ["N", width]))
+    b, shape = _Builder(), ["N", config["width"]]
+    x, more = _condition(b, weights, schema, k)
+    _logits(b, weights, config, k, x)
+    outputs = [_float(x, shape), _float("logits", ["N", schema.fields[k].size])]
+    return b.model([_float("x", shape), *more], outputs)
+
+
+def _logits(b: _Builder, weights: Weights, config: dict[str, Any], k: int, x: str) -> None:
+    """See models.language_model.Head."""
     up = b.linear(x, weights, f"heads.{k}.up", "up")
     if config["residual_heads"]:
         down = b.linear(b.node("Gelu", [up], "gelu"), weights, f"heads.{k}.down", "down")
         up = b.node("Add", [x, down], "residual")
     b.linear(up, weights, f"heads.{k}.out", "logits")
-    return b.model(inputs, [*outputs, _float("logits", ["N", schema.fields[k].size])])
 
 
 def _condition(b: _Builder, weights: Weights, schema: Schema, k: int) -> tuple[str, list[Any]]:

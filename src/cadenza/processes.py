@@ -9,6 +9,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._C._distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from cadenza.errors import InputError
@@ -97,6 +98,6 @@ def _meet(restarts: int) -> None:
     do not find those of the dead.
     """
     store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
-    named = dist.PrefixStore(f"start-{restarts}", store)
+    named = PrefixStore(f"start-{restarts}", store)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=named, rank=rank, world_size=size, timeout=PATIENCE)

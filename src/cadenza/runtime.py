@@ -16,10 +16,11 @@ FloatArray = NDArray[np.float32]
 GraphState = dict[str, FloatArray]
 
 EVENTS_AT_ONCE = 4096  # each takes some 30 kB while it is embedded
+EVENTS_IN_A_ROW = 512  # attention among them takes memory by their square
 
 
 class GraphModel:
-    """The graphs in one folder: `trunk.onnx`, `head_0.onnx`, `head_1.onnx` ..."""
+    """The graphs in one folder: `trunk.onnx`, `head_1.onnx`, `head_2.onnx` ... (see `graph`)."""
 
     def __init__(self, folder: Path, schema: Schema, threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
@@ -27,7 +28,7 @@ class GraphModel:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self.trunk = _session(folder / "trunk.onnx", options)
-        self.heads = [_session(folder / f"head_{k}.onnx", options) for k in range(len(schema.fields))]
+        self.heads = [_session(folder / f"head_{k}.onnx", options) for k in range(1, len(schema.fields))]
         self.context_after = [schema.context_after(k) for k in range(len(schema.fields))]
         self.state_names = [i.name for i in self.trunk.get_inputs() if i.name.startswith("state_")]
         self.state_shapes = [i.shape for i in self.trunk.get_inputs() if i.name.startswith("state_")]
@@ -36,7 +37,8 @@ class GraphModel:
 
     def _check(self, folder: Path, schema: Schema) -> None:
         """Raise ModelError unless the graphs are for events of this schema."""
-        sizes = [head.get_outputs()[-1].shape[-1] for head in self.heads]
+        outputs = [self.trunk.get_outputs()[1], *(head.get_outputs()[-1] for head in self.heads)]
+        sizes = [output.shape[-1] for output in outputs]
         columns = {i.name: i.shape[-1] for i in self.trunk.get_inputs()}
         if (
             sizes != [field.size for field in schema.fields]
@@ -54,25 +56,27 @@ class GraphModel:
 
     def advance(
         self, events: NDArray[np.int64], context: NDArray[np.int64], state: GraphState
-    ) -> tuple[FloatArray, GraphState]:
-        """Hidden vectors (B, T, width) after events (B, T, fields), and the state after the last one."""
+    ) -> tuple[FloatArray, FloatArray, GraphState]:
+        """After events (B, T, fields): hidden vectors (B, T, width), logits (B, T, size) of the next event's
+        first field, and the state after the last one."""
         feeds: dict[str, Any] = {"events": events, **state}
         if self.takes_context:
             feeds["context"] = context
-        x, *after = self.trunk.run(None, feeds)
-        return x, dict(zip(self.state_names, after, strict=True))
+        x, logits, *after = self.trunk.run(None, feeds)
+        return x, logits, dict(zip(self.state_names, after, strict=True))
 
     def advance_far(
         self, events: NDArray[np.int64], context: NDArray[np.int64], state: GraphState
-    ) -> tuple[FloatArray, GraphState]:
+    ) -> tuple[FloatArray, FloatArray, GraphState]:
         """As `advance`, in parts, for sequences of any length in little memory."""
-        hidden = []
-        part = max(1, EVENTS_AT_ONCE // len(events))
+        hidden, first_logits = [], []
+        part = max(1, min(EVENTS_IN_A_ROW, EVENTS_AT_ONCE // len(events)))
         for start in range(0, events.shape[1], part):
             at = slice(start, start + part)
-            x, state = self.advance(events[:, at], context[:, at], state)
+            x, logits, state = self.advance(events[:, at], context[:, at], state)
             hidden.append(x)
-        return np.concatenate(hidden, axis=1), state
+            first_logits.append(logits)
+        return np.concatenate(hidden, axis=1), np.concatenate(first_logits, axis=1), state
 
     def rows(self, state: GraphState, which: list[int]) -> GraphState:
         """The state of these of its candidates, of one several times if it is named so."""
@@ -82,19 +86,16 @@ class GraphModel:
         }
 
     def field_logits(
-        self, k: int, x: FloatArray, value: NDArray[np.int64] | None, context: NDArray[np.int64] | None
+        self, k: int, x: FloatArray, value: NDArray[np.int64], context: NDArray[np.int64] | None
     ) -> tuple[FloatArray, FloatArray]:
-        """x (N, width) conditioned on the field before, and the logits (N, size) of field k.
+        """x (N, width) conditioned on the field before, and the logits (N, size) of field k > 0.
 
-        For k > 0: value (N,) of field k - 1 and context (N, columns) that is known with it.
+        value (N,) is that of field k - 1, context (N, columns) what is known with it.
         """
-        feeds: dict[str, Any] = {"x": x}
-        if k == 0:
-            return x, self.heads[0].run(None, feeds)[0]
-        feeds["value"] = value
+        feeds: dict[str, Any] = {"x": x, "value": value}
         if self.context_after[k - 1]:
             feeds["context"] = context
-        x, logits = self.heads[k].run(None, feeds)
+        x, logits = self.heads[k - 1].run(None, feeds)
         return x, logits
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadenza.errors import InputError
-from cadenza.runtime import GraphModel, GraphState
+from cadenza.runtime import FloatArray, GraphModel, GraphState
 from cadenza.schema import NOT_APPLICABLE, Schema
 
 IntArray = NDArray[np.int64]
@@ -62,9 +62,9 @@ class Grammar(Protocol):
 
 
 def draw(
-    logits: NDArray[np.float32],
+    logits: FloatArray,
     allowed: NDArray[np.bool_],
-    waits: NDArray[np.float32],
+    waits: FloatArray,
     options: SamplingOptions,
 ) -> IntArray:
     """One value (B,) per row of logits (B, V) among those allowed (B, V).
@@ -75,7 +75,7 @@ def draw(
     z = np.where(allowed, logits, -np.inf)
     if options.temperature == 0.0:
         return z.argmax(axis=1)
-    z -= z.max(axis=1, keepdims=True)
+    z -= np.maximum.reduce(z, axis=1, keepdims=True)
     if options.temperature != 1.0:
         z /= options.temperature
     p = np.exp(z)
@@ -98,7 +98,7 @@ class Waits:
         self.random, self.total = random, sum(sizes)
         self.event = self.EVENTS
 
-    def next(self) -> NDArray[np.float32]:
+    def next(self) -> FloatArray:
         """Numbers (sum of the fields' sizes,) for one event."""
         if self.event == self.EVENTS:
             found = self.random.standard_exponential((self.EVENTS, self.total), dtype=np.float32)
@@ -130,11 +130,11 @@ def generate(
     sizes = [field.size for field in schema.fields]
     waits = [Waits(random, sizes) for random in randoms]
     playing = list(range(len(grammars)))
-    x, state = _start(model, len(playing), len(sizes), prompt, grammars[0])
+    x, logits, state = _start(model, len(playing), len(sizes), prompt, grammars[0])
     while True:
         those = [grammars[n] for n in playing]
         now = np.array([waits[n].next() for n in playing])
-        events, contexts = _next_events(model, those, x, sizes, now, options)
+        events, contexts = _next_events(model, those, x, logits, sizes, now, options)
         for grammar, event in zip(those, events, strict=True):
             grammar.advance(event)
         yield list(zip(playing, events, strict=True))
@@ -144,28 +144,29 @@ def generate(
         if len(keep) < len(playing):
             events, contexts = [events[row] for row in keep], [contexts[row] for row in keep]
             playing, state = [playing[row] for row in keep], model.rows(state, keep)
-        x, state = model.advance(np.array(events)[:, None], np.array(contexts, np.int64)[:, None], state)
-        x = x[:, -1]
+        x, logits, state = model.advance(
+            np.array(events)[:, None], np.array(contexts, np.int64)[:, None], state
+        )
+        x, logits = x[:, -1], logits[:, -1]
 
 
 def _start(
     model: GraphModel, batch: int, n_fields: int, prompt: tuple[IntArray, IntArray] | None, grammar: Grammar
-) -> tuple[NDArray[np.float32], GraphState]:
+) -> tuple[FloatArray, FloatArray, GraphState]:
+    """Hidden vectors (B, width), logits (B, size) of the first field and state before the first event."""
     events = np.full((1, n_fields), NOT_APPLICABLE, np.int64)
     context = np.array([grammar.no_context()], np.int64)
     if prompt is not None:
         events, context = np.concatenate([events, prompt[0]]), np.concatenate([context, prompt[1]])
-    x, state = model.advance_far(events[None], context[None], model.initial_state(1))
+    x, logits, state = model.advance_far(events[None], context[None], model.initial_state(1))
     everyone = [0] * batch
-    return x[everyone, -1], model.rows(state, everyone)
+    return x[everyone, -1], logits[everyone, -1], model.rows(state, everyone)
 
 
 def _known(
     model: GraphModel, k: int, events: list[list[int]], contexts: list[list[int]]
-) -> tuple[IntArray | None, IntArray | None]:
-    """The last field (B,) before field k, and the context (B, columns) that came with it."""
-    if k == 0:
-        return None, None
+) -> tuple[IntArray, IntArray | None]:
+    """The field (B,) before field k, and the context (B, columns) that came with it."""
     columns = model.context_after[k - 1]
     value = np.array([event[k - 1] for event in events])
     known = np.array([[context[c] for c in columns] for context in contexts]) if columns else None
@@ -175,9 +176,10 @@ def _known(
 def _next_events(
     model: GraphModel,
     grammars: Sequence[Grammar],
-    x: NDArray[np.float32],
+    x: FloatArray,
+    logits: FloatArray,
     sizes: Sequence[int],
-    waits: NDArray[np.float32],
+    waits: FloatArray,
     options: SamplingOptions,
 ) -> tuple[list[list[int]], list[list[int]]]:
     """The next event (fields) of every candidate, field by field, and its context."""
@@ -185,7 +187,8 @@ def _next_events(
     contexts = [grammar.no_context() for grammar in grammars]
     start = 0
     for k, size in enumerate(sizes):
-        x, logits = model.field_logits(k, x, *_known(model, k, events, contexts))
+        if k > 0:
+            x, logits = model.field_logits(k, x, *_known(model, k, events, contexts))
         masks = [grammar.allowed(k, event) for grammar, event in zip(grammars, events, strict=True)]
         some = next((mask for mask in masks if mask is not None), None)
         if some is not None:
