@@ -23,7 +23,7 @@ ROOT = SOURCE.parents[1]
 LAYERS = (
     {"errors", "version", "presets", "schema", "rotary"},
     {"files", "score"},
-    {"smf", "vocabulary", "statistics", "pianoroll", "timing"},
+    {"smf", "vocabulary", "statistics", "pianoroll", "timing", "library"},
     {"midi", "context"},
     {"export", "events", "corpus"},
     {"tokens", "grammar"},
@@ -81,6 +81,7 @@ def test_modules_import_only_from_the_layers_below() -> None:
                 "models.transformer",
             },
         ),
+        ("sqlite3", {"library"}),
         ("argparse", {"cli"}),
     ],
 )

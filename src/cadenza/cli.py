@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def inspect(arguments: argparse.Namespace) -> None:
     """Say of every file whether it can be learned from, and why not."""
-    corpus = _scan(arguments.path, arguments.drums)
+    corpus = _scan(arguments.path, arguments)
     if arguments.json:
         totals = corpus.totals()
         print(json.dumps({"files": [r.to_dict() for r in corpus.files], "totals": totals}, indent=1))
@@ -111,7 +111,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from cadenza.model_folder import ModelFolder
 
     folder = ModelFolder.open(arguments.model)
-    corpus = _scan(arguments.path, arguments.drums)
+    corpus = _scan(arguments.path, arguments)
     corpus.require_pieces(1)
     representation = folder.representation
     pieces = [representation.encode_piece(piece.score) for piece in corpus.pieces]
@@ -139,12 +139,18 @@ def evaluate(arguments: argparse.Namespace) -> None:
 # -- what verbs share -----------------------------------------------------------------------------------
 
 
-def _scan(path: Path, drums: bool) -> Corpus:
+def _scan(path: Path, arguments: argparse.Namespace) -> Corpus:
     from cadenza.corpus import scan
+    from cadenza.library import Library, default_library
 
     meter = _Meter()
+    library = Library(default_library(path)) if path.is_dir() and arguments.cache else None
     corpus = scan(
-        path, allow_drums_only=drums, on_file=lambda done, n: meter.show(f"reading {done}/{n} files")
+        path,
+        allow_drums_only=arguments.drums,
+        on_file=lambda done, n: meter.show(f"reading {done}/{n} files"),
+        library=library,
+        workers=0,
     )
     meter.clear()
     return corpus
@@ -184,7 +190,7 @@ def _train(folder: Path, out: Path, arguments: argparse.Namespace, *, overwrite:
         transpose=arguments.transpose,
         allow_drums_only=arguments.drums,
     )
-    corpus = _scan(folder, arguments.drums)
+    corpus = _scan(folder, arguments)
     prepared = training.prepare(folder, options, corpus)
     for report in corpus.skipped:
         _tell(f"left out: {_report_line(report)}")
@@ -378,7 +384,7 @@ def _add_verb(
 def _add_inspect(verbs: Any) -> None:
     parser = _add_verb(verbs, inspect, "cadenza inspect my_midi_files --json")
     parser.add_argument("path", metavar="PATH", type=Path, help="a folder or one MIDI file")
-    _add_drums(parser)
+    _add_reading(parser)
     parser.add_argument("--json", action="store_true", help="print JSON: files and totals")
 
 
@@ -428,7 +434,7 @@ def _add_evaluate(verbs: Any) -> None:
     parser = _add_verb(verbs, evaluate, "cadenza evaluate my-model held_out_files --json")
     parser.add_argument("model", metavar="MODEL", type=Path, help="model folder")
     parser.add_argument("path", metavar="PATH", type=Path, help="folder or file that the model has not seen")
-    _add_drums(parser)
+    _add_reading(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -459,7 +465,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
         type=_natural,
         help="learn in other keys too, up to N semitones away (default 6; 0 in runs of up to 5 minutes)",
     )
-    _add_drums(parser)
+    _add_reading(parser)
 
 
 def _add_composing_options(parser: argparse.ArgumentParser) -> None:
@@ -475,8 +481,11 @@ def _add_composing_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_drums(parser: argparse.ArgumentParser) -> None:
+def _add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--drums", action="store_true", help="also use files that hold only drums")
+    parser.add_argument(
+        "--no-cache", dest="cache", action="store_false", help="read every file again, and keep nothing"
+    )
 
 
 def _natural(text: str) -> int:

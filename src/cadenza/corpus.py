@@ -9,19 +9,24 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cadenza.errors import InputError, MidiError
+from cadenza.library import Entry, Library, stamp_of
 from cadenza.midi import MIDI_SUFFIXES, read_midi
 from cadenza.score import DRUM_KIT, Score, estimate_key, instrument_name, pitch_name, seconds_at
 from cadenza.timing import Timing, classify_timing, has_unknown_bars, lay_on_grid
 
 MIN_NOTES = 16
 MAX_NOTES = 200_000
+FILES_AT_ONCE = 512  # read, kept and judged together
+FILES_WORTH_A_PROCESS = 200
 _FINGERPRINT_STEPS = 24  # per quarter: fine enough to tell two pieces apart
 
 
@@ -109,10 +114,14 @@ def scan(
     *,
     allow_drums_only: bool = False,
     on_file: Callable[[int, int], None] | None = None,
+    library: Library | None = None,
+    workers: int = 1,
 ) -> Corpus:
     """Read every file below `root` (or `root` itself, if it is a file) and judge it.
 
-    on_file: called with (files done, files in all). Raises InputError if `root` does not exist.
+    on_file: called with (files done, files in all). library: where what was read before is found again,
+    and what is read now is kept. workers: processes that read side by side; 0 takes one for each core.
+    Raises InputError if `root` does not exist.
     """
     root = Path(root)
     if not root.exists():
@@ -120,11 +129,53 @@ def scan(
     reports: list[FileReport] = []
     paths = [root] if not root.is_dir() else list(_files_below(root, reports))
     judge = _Judge(root if root.is_dir() else root.parent, allow_drums_only)
-    for done, path in enumerate(paths, 1):
-        reports.append(judge(path))
+    for done, (path, entry) in enumerate(_examined(paths, library, workers or os.cpu_count() or 1), 1):
+        reports.append(judge(path, entry))
         if on_file is not None:
             on_file(done, len(paths))
     return Corpus(root, reports, judge.pieces)
+
+
+def _examined(paths: list[Path], library: Library | None, workers: int) -> Iterator[tuple[Path, Entry]]:
+    """What is known of each file: from the library, or else by reading it."""
+    with _Readers(workers) as read:
+        for start in range(0, len(paths), FILES_AT_ONCE):
+            part = paths[start : start + FILES_AT_ONCE]
+            if library is None:
+                yield from zip(part, read(part), strict=True)
+                continue
+            stamps = {path: stamp_of(path) for path in part if path.is_file()}
+            found = {path: library.find(path, stamp) for path, stamp in stamps.items()}
+            missing = [path for path in part if found.get(path) is None]
+            fresh = dict(zip(missing, read(missing), strict=True))
+            library.add((path, stamps[path], entry) for path, entry in fresh.items() if path in stamps)
+            for path in part:
+                # Scores from the library are parts of a mapped file, which take no memory of their own.
+                entry = library.find(path, stamps[path]) if path in stamps else None
+                yield path, entry or fresh[path]
+
+
+class _Readers:
+    """Calls `examine` on many files, in several processes where that is worth starting them."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Callable[[list[Path]], Iterable[Entry]]:
+        return self._read
+
+    def _read(self, paths: list[Path]) -> Iterable[Entry]:
+        if self.workers == 1 or (self.pool is None and len(paths) < FILES_WORTH_A_PROCESS):
+            return map(examine, paths)
+        if self.pool is None:
+            # A forked child would inherit locks of this process's threads.
+            self.pool = ProcessPoolExecutor(self.workers, get_context("spawn"))
+        return self.pool.map(examine, paths, chunksize=16)
+
+    def __exit__(self, *details: object) -> None:
+        if self.pool is not None:
+            self.pool.shutdown(cancel_futures=True)
 
 
 def _files_below(root: Path, unreadable: list[FileReport]) -> Iterator[Path]:
@@ -143,6 +194,48 @@ def _files_below(root: Path, unreadable: list[FileReport]) -> Iterator[Path]:
                 yield Path(folder) / name
 
 
+def examine(path: Path) -> Entry:
+    """What is in one file: facts with its verdict, and its score laid on its own grid if it can be used.
+
+    Depends on nothing but the file.
+    """
+    if path.suffix.lower() not in MIDI_SUFFIXES:
+        return _unusable("not MIDI", f"the name ends in {path.suffix or 'nothing'}, not in .mid")
+    try:
+        if not path.is_file():
+            return _unusable("unreadable", "not a regular file")
+        if path.stat().st_size == 0:
+            return _unusable("empty", "0 bytes")
+        score = read_midi(path)
+    except MidiError as error:
+        return _unusable("unreadable", str(error).removeprefix(f"{path}: "))
+    except OSError as error:
+        return _unusable("unreadable", error.strerror or "input/output error")
+    return _examine_score(score) if len(score) else _unusable("no notes", "there is nothing to learn from")
+
+
+def _unusable(verdict: str, reason: str, **more: Any) -> Entry:
+    return Entry({"verdict": verdict, "reason": reason, **more}, None)
+
+
+def _examine_score(score: Score) -> Entry:
+    timing = classify_timing(score)
+    known: dict[str, Any] = {"warnings": _warnings(score, timing), "facts": describe_file(score, timing)}
+    if len(score) < MIN_NOTES:
+        return _unusable("too short", f"{len(score)} notes, fewer than {MIN_NOTES}", **known)
+    if len(score) > MAX_NOTES:
+        return _unusable("too long", f"{len(score)} notes, more than {MAX_NOTES}; split it", **known)
+    try:
+        laid = lay_on_grid(score, timing)
+    except InputError as error:
+        return _unusable("too long", str(error), **known)
+    known |= {
+        "fingerprint": _fingerprint(laid),
+        "only_drums": int(score.notes["instrument"].min()) >= DRUM_KIT,
+    }
+    return Entry({"verdict": "ok", "reason": "", **known}, laid)
+
+
 class _Judge:
     """Judges files one after the other, remembering what it has seen to find duplicates."""
 
@@ -152,52 +245,26 @@ class _Judge:
         self.pieces: list[Piece] = []
         self.first_with: dict[str, Path] = {}
 
-    def __call__(self, path: Path) -> FileReport:
-        if path.suffix.lower() not in MIDI_SUFFIXES:
-            return FileReport(path, "not MIDI", f"the name ends in {path.suffix or 'nothing'}, not in .mid")
-        try:
-            if not path.is_file():
-                return FileReport(path, "unreadable", "not a regular file")
-            if path.stat().st_size == 0:
-                return FileReport(path, "empty", "0 bytes")
-            score = read_midi(path)
-        except MidiError as error:
-            return FileReport(path, "unreadable", str(error).removeprefix(f"{path}: "))
-        except OSError as error:
-            return FileReport(path, "unreadable", error.strerror or "input/output error")
-        return self._judge_score(path, score)
-
-    def _judge_score(self, path: Path, score: Score) -> FileReport:
-        if not len(score):
-            return FileReport(path, "no notes", "there is nothing to learn from")
-        timing = classify_timing(score)
-        facts = describe_file(score, timing)
-        report = FileReport(path, "ok", warnings=_warnings(score, timing), facts=facts)
-        if not self.allow_drums_only and score.notes["instrument"].min() >= DRUM_KIT:
+    def __call__(self, path: Path, entry: Entry) -> FileReport:
+        known = entry.facts
+        report = FileReport(
+            path, known["verdict"], known["reason"], known.get("warnings", []), known.get("facts", {})
+        )
+        if entry.score is None:
+            return report
+        if known["only_drums"] and not self.allow_drums_only:
             report.verdict, report.reason = "only drums", "use --drums to learn from drum tracks alone"
-        elif len(score) < MIN_NOTES:
-            report.verdict, report.reason = "too short", f"{len(score)} notes, fewer than {MIN_NOTES}"
-        elif len(score) > MAX_NOTES:
-            report.verdict, report.reason = "too long", f"{len(score)} notes, more than {MAX_NOTES}; split it"
-        else:
-            try:
-                laid = lay_on_grid(score, timing)
-            except InputError as error:
-                report.verdict, report.reason = "too long", str(error)
-            else:
-                self._accept_unless_duplicate(report, laid, timing)
-        return report
-
-    def _accept_unless_duplicate(self, report: FileReport, score: Score, timing: Timing) -> None:
-        fingerprint = _fingerprint(score)
-        first = self.first_with.setdefault(fingerprint, report.path)
-        if first != report.path:
+            return report
+        first = self.first_with.setdefault(known["fingerprint"], path)
+        if first != path:
             report.verdict = f"duplicate of {first.relative_to(self.root)}"
             report.reason = "the same notes, perhaps under another name or instrument"
-            return
-        parent = report.path.relative_to(self.root).parts
-        style = parent[0] if len(parent) > 1 else ""
-        self.pieces.append(Piece(report.path, score, timing, style, fingerprint))
+            return report
+        parts = path.relative_to(self.root).parts
+        style = parts[0] if len(parts) > 1 else ""
+        timing = report.facts["timing"]
+        self.pieces.append(Piece(path, entry.score, timing, style, known["fingerprint"]))
+        return report
 
 
 def _fingerprint(score: Score) -> str:
