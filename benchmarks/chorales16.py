@@ -16,7 +16,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.fitting import Published, averaged_nats, fit, parser, piece_nats, report
+from benchmarks.fitting import (
+    MATCH_LENGTHS,
+    Published,
+    averaged_nats,
+    fit,
+    last_match,
+    parser,
+    piece_nats,
+    report,
+)
 from cadenza.dataset import shuffled
 from cadenza.events import EncodedPiece
 from cadenza.learner import Recipe
@@ -38,9 +47,12 @@ def schema(order: str = "SATB") -> Schema:
     context = [ContextField("next_position", 16, last)]
     for lag in ECHOES:
         context += [ContextField(f"{lag}_before_{v}", VALUES, last) for v in order]
+    context += [ContextField("match", len(MATCH_LENGTHS) + 1, last)]
+    context += [ContextField(f"{v}_at_match", VALUES, last) for v in order]
     context += [ContextField(f"held_{v}", LONGEST_HOLD, last) for v in order]
     context += [ContextField(f"moved_{v}", 26, k) for k, v in enumerate(order)]
     context += [ContextField(f"before_{v}", VALUES, k) for k, v in enumerate(order[1:])]
+    context += [ContextField(f"now_{v}_at_match", VALUES, k) for k, v in enumerate(order[1:])]
     context += [
         ContextField(f"from_{order[j]}_to_{order[k]}", 61, k) for k in range(VOICES) for j in range(k)
     ]
@@ -64,13 +76,11 @@ def encode(piece: Array, shift: int, order: str = "SATB") -> EncodedPiece:
         held[t] = np.where(same[t], np.minimum(held[t - 1] + 1, LONGEST_HOLD - 1), 0)
     both = (values > 0) & (before > 0)
     moved = np.where(both, np.clip(values - before, -12, 12) + 12, np.where(same, 12, 25))
-    columns = [
-        (np.arange(1, n + 1) % 16)[:, None],
-        *(back(lag) for lag in ECHOES),
-        held,
-        moved,
-        before[:, 1:],
-    ]
+    place, level = np.array(last_match([tuple(row) for row in values.tolist()])).T
+    at_match = np.where(place[:, None] >= 0, values[np.minimum(place, n - 1)], NOT_APPLICABLE)
+    now_at_match = np.concatenate([np.full((1, VOICES), NOT_APPLICABLE), at_match[:-1]])
+    columns = [(np.arange(1, n + 1) % 16)[:, None], *(back(lag) for lag in ECHOES)]
+    columns += [level[:, None], at_match, held, moved, before[:, 1:], now_at_match[:, 1:]]
     for k in range(VOICES):
         for j in range(k):
             distance = np.clip(values[:, j] - values[:, k], -30, 30) + 30

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from cadenza.presets import ARCHITECTURES
 from cadenza.schema import Schema
 
 EVALUATIONS = 20
+MATCH_LENGTHS = (2, 4, 8, 16, 32)
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,28 @@ def piece_nats(model: LanguageModel, pieces: Sequence[EncodedPiece]) -> list[NDA
             n = order[len(found)]
             found[n] = row[: len(pieces[n])]
     return [found[n] for n in range(len(pieces))]
+
+
+def last_match(symbols: Sequence[Hashable], lengths: Sequence[int] = MATCH_LENGTHS) -> list[tuple[int, int]]:
+    """After each symbol: where the symbols just heard were heard last, and how surely.
+
+    Gives (place, level) pairs: `place` is that of the symbol that followed then, -1 if there is none;
+    `level` numbers the longest of `lengths` that agrees, from 1 on, 0 if none does.
+    """
+    seen: list[dict[tuple[Hashable, ...], int]] = [{} for _ in lengths]
+    found = []
+    for n in range(1, len(symbols) + 1):
+        best = (-1, 0)
+        for level, length in enumerate(lengths, 1):
+            if n < length:
+                break
+            recent = tuple(symbols[n - length : n])
+            place = seen[level - 1].get(recent)
+            if place is not None:
+                best = (place, level)
+            seen[level - 1][recent] = n
+        found.append(best)
+    return found
 
 
 def averaged_nats(

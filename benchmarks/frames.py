@@ -17,7 +17,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.fitting import Published, averaged_nats, fit, parser, piece_nats, report
+from benchmarks.fitting import (
+    MATCH_LENGTHS,
+    Published,
+    averaged_nats,
+    fit,
+    last_match,
+    parser,
+    piece_nats,
+    report,
+)
 from cadenza.dataset import shuffled
 from cadenza.events import EncodedPiece
 from cadenza.learner import Recipe
@@ -46,8 +55,16 @@ def schema(echoes: tuple[int, ...] = ECHOES) -> Schema:
             ContextField("same_before", KEYS, GAP),  # the nth key of the frame before
             ContextField("next_before", KEYS, GAP),  # and the one below it
             *(ContextField(f"same_{n}_before", KEYS, GAP) for n in echoes),
+            ContextField(
+                "same_at_match", KEYS + 2, GAP
+            ),  # what followed when the last events were heard before
             ContextField("below_above", 48, KEY),  # distance from the note above in the same frame
             ContextField("moved", 25, KEY),  # distance from the nth key of the frame before
+            ContextField(
+                "match", len(MATCH_LENGTHS) + 1, KEY
+            ),  # how long what was just heard was heard before
+            ContextField("gap_at_match", LONGEST_GAP + 1, KEY),  # and what followed then
+            ContextField("key_at_match", KEYS + 2, KEY),
         ),
     )
 
@@ -74,8 +91,12 @@ def encode(roll: NDArray[Any], shift: int, echoes: tuple[int, ...] = ECHOES) -> 
                 before,
                 at(1, nth + 1),
                 *(at(n, nth) for n in echoes),
+                NOT_APPLICABLE,  # filled in below
                 min(above - key, 47) if above is not None else NOT_APPLICABLE,
                 min(24, max(0, key - before + 12)) if is_note and before >= 0 else NOT_APPLICABLE,
+                0,
+                NOT_APPLICABLE,
+                NOT_APPLICABLE,
             ]
         )
         events.append((gap, key))
@@ -88,6 +109,13 @@ def encode(roll: NDArray[Any], shift: int, echoes: tuple[int, ...] = ECHOES) -> 
         for nth, key in enumerate(frames[t] if t < len(frames) else [END]):
             add(t - last, int(key), t, nth)
             last = t
+    at_match = 6 + len(echoes)
+    for n, (place, level) in enumerate(last_match(events)):
+        if place < 0:
+            continue
+        rows[n][-3:] = [level, *events[place]]
+        if n + 1 < len(events) and events[place][GAP] == events[n + 1][GAP]:
+            rows[n + 1][at_match] = events[place][KEY]
     return EncodedPiece(np.array(events, np.int16), np.array(rows, np.int16))
 
 

@@ -16,6 +16,7 @@ from cadenza.events import NoteEvents
 from cadenza.graph import quantised
 from cadenza.models import LanguageModel, ModelConfig, build_model
 from cadenza.presets import ARCHITECTURES
+from cadenza.rotary import CYCLE
 from cadenza.runtime import GraphModel
 from cadenza.training import evaluate_model, write_graphs
 from music import random_score, tune
@@ -49,6 +50,18 @@ def test_stepping_equals_one_full_pass(architecture: str) -> None:
     torch.testing.assert_close(torch.cat(pieces, dim=1), whole, atol=1e-5, rtol=1e-4)
     for one, other in zip(after, state or (), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_the_transformers_clocks_start_again_without_a_trace() -> None:
+    model = _model("transformer")
+    events, context = _batch()
+    expected, after = model(events, context)
+    state = model.initial_state(len(events))
+    state[-1][:] = CYCLE - 5
+    late, late_after = model(events, context, state)
+    torch.testing.assert_close(late, expected, atol=1e-4, rtol=1e-4)
+    assert [part.shape for part in after] == [part.shape for part in state]
+    assert late_after[-1].max() < CYCLE
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
