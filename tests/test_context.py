@@ -74,7 +74,9 @@ def test_the_context_of_an_event_does_not_depend_on_what_follows() -> None:
 def test_a_match_tells_what_followed_the_last_time() -> None:
     pitches = [60, 62, 64, 65, 67, 60, 62, 64, 65, 69]
     onset = np.arange(10) * 240
-    score = Score(480, make_notes(onset, 240, pitches, np.full(10, 64)), metres=np.array([(0, 4, 4)], dtype=METRE))
+    score = Score(
+        480, make_notes(onset, 240, pitches, np.full(10, 64)), metres=np.array([(0, 4, 4)], dtype=METRE)
+    )
     piece = NoteEvents().encode_piece(score)
     first = int(np.flatnonzero(piece.events[:, KIND] > TEMPO_KIND)[0])
     second_time = piece.context[first + 7 : first + 10]  # 64 and 65 come again, then 69 instead of 67

@@ -92,18 +92,18 @@ def test_exported_graphs_equal_the_network(architecture: str, residual: bool, tm
     with torch.no_grad():
         expected, _ = model(events, context)
         logits = model.logits(expected[:, :-1], events[:, 1:], context[:, 1:])
+    columns = torch.cat([events, context], dim=2).numpy()
     state = graph.initial_state(len(events))
     for n in range(events.shape[1]):
-        x, first_logits, state = graph.advance(
-            events[:, n : n + 1].numpy(), context[:, n : n + 1].numpy(), state
-        )
+        x, first_logits, state = graph.advance(columns[:, n : n + 1], state)
         np.testing.assert_allclose(x[:, 0], expected[:, n].numpy(), atol=1e-4)
         if n < logits[0].shape[1]:
             np.testing.assert_allclose(first_logits[:, 0], logits[0][:, n].numpy(), atol=1e-4)
     x = expected[:, 4].numpy()
     for k, field_logits in list(enumerate(logits))[1:]:
-        columns = REPRESENTATION.schema.context_after(k - 1)
-        x, found = graph.field_logits(k, x, events[:, 5, k - 1].numpy(), context[:, 5, columns].numpy())
+        told = REPRESENTATION.schema.context_after(k - 1)
+        known = torch.cat([events[:, 5, k - 1 : k], context[:, 5, told]], dim=1).numpy()
+        x, found = graph.field_logits(k, x, known)
         np.testing.assert_allclose(found, field_logits[:, 4].numpy(), atol=1e-4)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cadenza.dataset import Batch, Representation, padded_batches
 from cadenza.events import EncodedPiece, NoteEvents
 from cadenza.runtime import FloatArray, GraphModel
-from cadenza.schema import NOT_APPLICABLE
+from cadenza.schema import NOT_APPLICABLE, Schema
 from cadenza.vocabulary import END_KIND, KIND, METRE_KIND, REST_KIND, TEMPO_KIND
 
 _OTHER_EVENTS = {METRE_KIND: "metre", TEMPO_KIND: "tempo", REST_KIND: "rest", END_KIND: "end"}
@@ -64,17 +64,16 @@ def evaluate_graph(
     """Likelihood of whole pieces, each from its start."""
     likelihood = Likelihood()
     for batch in padded_batches(pieces):
-        x, logits, _ = model.advance_far(
-            batch.events[:, :-1], batch.context[:, :-1], model.initial_state(len(batch.events))
-        )
-        nats = _nats(model, x, logits, batch)
+        columns = np.concatenate([batch.events, batch.context], axis=2)[:, :-1]
+        x, logits, _ = model.advance_far(columns, model.initial_state(len(columns)))
+        nats = _nats(model, representation.schema, x, logits, batch)
         for row, events in enumerate(batch.events[:, 1:]):
             likelihood.add(representation, events, nats[row])
     return likelihood
 
 
 def _nats(
-    model: GraphModel, hidden: FloatArray, first_logits: FloatArray, batch: Batch
+    model: GraphModel, schema: Schema, hidden: FloatArray, first_logits: FloatArray, batch: Batch
 ) -> NDArray[np.float64]:
     """-log p (B, T, fields) of the batch's targets, 0 where a field does not apply."""
     targets, contexts = batch.events[:, 1:], batch.context[:, 1:]
@@ -86,8 +85,8 @@ def _nats(
     nats = np.zeros(flat.shape)
     for k in range(shape[-1]):
         if k > 0:
-            known = context[:, model.context_after[k - 1]]
-            x, logits = model.field_logits(k, x, flat[:, k - 1].copy(), known)
+            known = [flat[:, k - 1, None], context[:, schema.context_after(k - 1)]]
+            x, logits = model.field_logits(k, x, np.concatenate(known, axis=1))
         highest = logits.max(axis=1)
         log_total = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
         rows = np.flatnonzero(flat[:, k] != NOT_APPLICABLE)

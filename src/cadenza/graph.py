@@ -4,8 +4,8 @@ One graph advances the state and gives the logits of the first field (`trunk`), 
 after it takes the one before and gives its logits.
 They are written node by node, so that nothing but the arithmetic is in them:
 
-    trunk:       events (B, T, F), context (B, T, C), state... -> x (B, T, W), logits (B, T, size), state...
-    head_k > 0:  x (N, W), value (N,) of field k - 1 [, context (N, known with it)] -> x, logits
+    trunk:       columns (B, T, F + C) of events and context, state... -> x (B, T, W), logits (B, T, size), state...
+    head_k > 0:  x (N, W), columns (N, 1 + known with it) of field k - 1 and context -> x, logits
 
 Sources: ONNX operator specification, opset 20 (gates of LSTM in the order i o f c, of GRU z r h).
 """
@@ -113,15 +113,9 @@ def build_graphs(weights: Weights, config: dict[str, Any], schema: Schema) -> di
 
 def _trunk(weights: Weights, config: dict[str, Any], schema: Schema) -> onnx.ModelProto:
     b = _Builder()
-    n_fields, n_context = len(schema.fields), len(schema.context)
-    inputs = [_integer("events", ["B", "T", n_fields])]
-    columns = "events"
-    if n_context:
-        inputs.append(_integer("context", ["B", "T", n_context]))
-        columns = b.node("Concat", ["events", "context"], "columns", axis=2)
-    embedded = b.summed_embedding(
-        columns, weights["embed.weight"], [*schema.fields, *schema.context], 2, "embed"
-    )
+    fields = [*schema.fields, *schema.context]
+    inputs = [_integer("columns", ["B", "T", len(fields)])]
+    embedded = b.summed_embedding("columns", weights["embed.weight"], fields, 2, "embed")
     if config["architecture"] == "transformer":
         hidden, states = _transformer(b, weights, config, schema, embedded)
     else:
@@ -201,12 +195,12 @@ def _rotary_turn(b: _Builder, config: dict[str, Any], schema: Schema) -> tuple[s
     which, periods = rotary_clocks(config["width"] // config["heads"] // 2, schema.clock is not None)
     one = b.node(
         "Expand",
-        [b.integers("one", [1]), b.node("Shape", [b.gather("events", [0], 2)], "column_shape")],
+        [b.integers("one", [1]), b.node("Shape", [b.gather("columns", [0], 2)], "column_shape")],
         "ones",
     )
     elapsed = b.node("Sub", [one, one], "no_time")
     if schema.clock is not None:
-        elapsed = b.node("Max", [b.gather("events", [schema.clock], 2), b.integers("zero", [0])], "elapsed")
+        elapsed = b.node("Max", [b.gather("columns", [schema.clock], 2), b.integers("zero", [0])], "elapsed")
     ticks = b.node("Concat", [elapsed, one], "ticks", axis=2)
     ticks = b.node("Cast", [ticks], "float_ticks", to=TensorProto.FLOAT)
     passed = b.node("CumSum", [ticks, b.constant("time_axis", np.array(1, np.int64))], "passed")
@@ -222,7 +216,7 @@ def _rotary_turn(b: _Builder, config: dict[str, Any], schema: Schema) -> tuple[s
 
 def _visible(b: _Builder, memory: int) -> str:
     """What to add to scores (B, 1, T, memory + T): 0 for events that are seen, else minus infinity, nearly."""
-    length = b.node("Shape", ["events"], "length", start=1, end=2)
+    length = b.node("Shape", ["columns"], "length", start=1, end=2)
     scalar = b.node("Squeeze", [length], "scalar_length")
     zero, one = (
         b.constant("range_start", np.array(0, np.int64)),
@@ -257,7 +251,7 @@ def _visible(b: _Builder, memory: int) -> str:
 
 
 def _batch_and_length(b: _Builder) -> str:
-    return b.node("Shape", ["events"], "batch_and_length", start=0, end=2)
+    return b.node("Shape", ["columns"], "batch_and_length", start=0, end=2)
 
 
 def _attention(
@@ -328,10 +322,10 @@ def _mlp(b: _Builder, weights: Weights, name: str, x: str) -> str:
 
 def _head(weights: Weights, config: dict[str, Any], schema: Schema, k: int) -> onnx.ModelProto:
     b, shape = _Builder(), ["N", config["width"]]
-    x, more = _condition(b, weights, schema, k)
+    x, columns = _condition(b, weights, schema, k)
     _logits(b, weights, config, k, x)
     outputs = [_float(x, shape), _float("logits", ["N", schema.fields[k].size])]
-    return b.model([_float("x", shape), *more], outputs)
+    return b.model([_float("x", shape), columns], outputs)
 
 
 def _logits(b: _Builder, weights: Weights, config: dict[str, Any], k: int, x: str) -> None:
@@ -343,18 +337,11 @@ def _logits(b: _Builder, weights: Weights, config: dict[str, Any], k: int, x: st
     b.linear(up, weights, f"heads.{k}.out", "logits")
 
 
-def _condition(b: _Builder, weights: Weights, schema: Schema, k: int) -> tuple[str, list[Any]]:
-    """x plus the embeddings of field k - 1 and of the context that it brings."""
-    known = [schema.context[c] for c in schema.context_after(k - 1)]
-    inputs = [_integer("value", ["N"])]
-    axes = b.constant("last", np.array([1], dtype=np.int64))
-    columns = b.node("Unsqueeze", ["value", axes], "column")
-    if known:
-        inputs.append(_integer("context", ["N", len(known)]))
-        columns = b.node("Concat", [columns, "context"], "columns", axis=1)
-    fields = [schema.fields[k - 1], *known]
-    added = b.summed_embedding(columns, weights[f"condition.{k - 1}.weight"], fields, 1, "condition")
-    return b.node("Add", ["x", added], "x_after"), inputs
+def _condition(b: _Builder, weights: Weights, schema: Schema, k: int) -> tuple[str, Any]:
+    """x plus the embeddings of field k - 1 and of the context that it brings, and the input of these."""
+    fields = [schema.fields[k - 1], *(schema.context[c] for c in schema.context_after(k - 1))]
+    added = b.summed_embedding("columns", weights[f"condition.{k - 1}.weight"], fields, 1, "condition")
+    return b.node("Add", ["x", added], "x_after"), _integer("columns", ["N", len(fields)])
 
 
 def quantised(model: onnx.ModelProto) -> onnx.ModelProto:

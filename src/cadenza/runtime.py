@@ -29,22 +29,25 @@ class GraphModel:
         options.log_severity_level = 3
         self.trunk = _session(folder / "trunk.onnx", options)
         self.heads = [_session(folder / f"head_{k}.onnx", options) for k in range(1, len(schema.fields))]
-        self.context_after = [schema.context_after(k) for k in range(len(schema.fields))]
         self.state_names = [i.name for i in self.trunk.get_inputs() if i.name.startswith("state_")]
         self.state_shapes = [i.shape for i in self.trunk.get_inputs() if i.name.startswith("state_")]
-        self.takes_context = bool(schema.context)
         self._check(folder, schema)
 
     def _check(self, folder: Path, schema: Schema) -> None:
         """Raise ModelError unless the graphs are for events of this schema."""
         outputs = [self.trunk.get_outputs()[1], *(head.get_outputs()[-1] for head in self.heads)]
         sizes = [output.shape[-1] for output in outputs]
-        columns = {i.name: i.shape[-1] for i in self.trunk.get_inputs()}
-        if (
-            sizes != [field.size for field in schema.fields]
-            or columns.get("events") != len(schema.fields)
-            or columns.get("context", 0) != len(schema.context)
-        ):
+        inputs = [
+            i.shape[-1]
+            for graph in (self.trunk, *self.heads)
+            for i in graph.get_inputs()
+            if i.name == "columns"
+        ]
+        known = [1 + len(schema.context_after(k)) for k in range(len(schema.fields) - 1)]
+        if sizes != [field.size for field in schema.fields] or inputs != [
+            len(schema.fields) + len(schema.context),
+            *known,
+        ]:
             raise ModelError(f"{folder}: graphs of another representation; restore the model or train again.")
 
     def initial_state(self, batch: int) -> GraphState:
@@ -55,25 +58,24 @@ class GraphModel:
         }
 
     def advance(
-        self, events: NDArray[np.int64], context: NDArray[np.int64], state: GraphState
+        self, columns: NDArray[np.int64], state: GraphState
     ) -> tuple[FloatArray, FloatArray, GraphState]:
-        """After events (B, T, fields): hidden vectors (B, T, width), logits (B, T, size) of the next event's
-        first field, and the state after the last one."""
-        feeds: dict[str, Any] = {"events": events, **state}
-        if self.takes_context:
-            feeds["context"] = context
-        x, logits, *after = self.trunk.run(None, feeds)
+        """What comes after events with their context, side by side in columns (B, T, fields + context fields).
+
+        Returns hidden vectors (B, T, width), logits (B, T, size) of the next event's first field, and the
+        state after the last event.
+        """
+        x, logits, *after = self.trunk.run(None, {"columns": columns, **state})
         return x, logits, dict(zip(self.state_names, after, strict=True))
 
     def advance_far(
-        self, events: NDArray[np.int64], context: NDArray[np.int64], state: GraphState
+        self, columns: NDArray[np.int64], state: GraphState
     ) -> tuple[FloatArray, FloatArray, GraphState]:
         """As `advance`, in parts, for sequences of any length in little memory."""
         hidden, first_logits = [], []
-        part = max(1, min(EVENTS_IN_A_ROW, EVENTS_AT_ONCE // len(events)))
-        for start in range(0, events.shape[1], part):
-            at = slice(start, start + part)
-            x, logits, state = self.advance(events[:, at], context[:, at], state)
+        part = max(1, min(EVENTS_IN_A_ROW, EVENTS_AT_ONCE // len(columns)))
+        for start in range(0, columns.shape[1], part):
+            x, logits, state = self.advance(columns[:, start : start + part], state)
             hidden.append(x)
             first_logits.append(logits)
         return np.concatenate(hidden, axis=1), np.concatenate(first_logits, axis=1), state
@@ -86,16 +88,13 @@ class GraphModel:
         }
 
     def field_logits(
-        self, k: int, x: FloatArray, value: NDArray[np.int64], context: NDArray[np.int64] | None
+        self, k: int, x: FloatArray, columns: NDArray[np.int64]
     ) -> tuple[FloatArray, FloatArray]:
         """x (N, width) conditioned on the field before, and the logits (N, size) of field k > 0.
 
-        value (N,) is that of field k - 1, context (N, columns) what is known with it.
+        columns (N, 1 + c): field k - 1 and the c context fields that are known with it.
         """
-        feeds: dict[str, Any] = {"x": x, "value": value}
-        if self.context_after[k - 1]:
-            feeds["context"] = context
-        x, logits = self.heads[k - 1].run(None, feeds)
+        x, logits = self.heads[k - 1].run(None, {"x": x, "columns": columns})
         return x, logits
 
 

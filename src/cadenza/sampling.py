@@ -134,7 +134,7 @@ def generate(
     while True:
         those = [grammars[n] for n in playing]
         now = np.array([waits[n].next() for n in playing])
-        events, contexts = _next_events(model, those, x, logits, sizes, now, options)
+        events, contexts = _next_events(model, those, x, logits, schema, now, options)
         for grammar, event in zip(those, events, strict=True):
             grammar.advance(event)
         yield list(zip(playing, events, strict=True))
@@ -144,9 +144,8 @@ def generate(
         if len(keep) < len(playing):
             events, contexts = [events[row] for row in keep], [contexts[row] for row in keep]
             playing, state = [playing[row] for row in keep], model.rows(state, keep)
-        x, logits, state = model.advance(
-            np.array(events)[:, None], np.array(contexts, np.int64)[:, None], state
-        )
+        columns = [[event + context] for event, context in zip(events, contexts, strict=True)]
+        x, logits, state = model.advance(np.array(columns), state)
         x, logits = x[:, -1], logits[:, -1]
 
 
@@ -154,23 +153,12 @@ def _start(
     model: GraphModel, batch: int, n_fields: int, prompt: tuple[IntArray, IntArray] | None, grammar: Grammar
 ) -> tuple[FloatArray, FloatArray, GraphState]:
     """Hidden vectors (B, width), logits (B, size) of the first field and state before the first event."""
-    events = np.full((1, n_fields), NOT_APPLICABLE, np.int64)
-    context = np.array([grammar.no_context()], np.int64)
+    columns = np.full((1, n_fields + len(grammar.no_context())), NOT_APPLICABLE, np.int64)
     if prompt is not None:
-        events, context = np.concatenate([events, prompt[0]]), np.concatenate([context, prompt[1]])
-    x, logits, state = model.advance_far(events[None], context[None], model.initial_state(1))
+        columns = np.concatenate([columns, np.concatenate(prompt, axis=1)])
+    x, logits, state = model.advance_far(columns[None], model.initial_state(1))
     everyone = [0] * batch
     return x[everyone, -1], logits[everyone, -1], model.rows(state, everyone)
-
-
-def _known(
-    model: GraphModel, k: int, events: list[list[int]], contexts: list[list[int]]
-) -> tuple[IntArray, IntArray | None]:
-    """The field (B,) before field k, and the context (B, columns) that came with it."""
-    columns = model.context_after[k - 1]
-    value = np.array([event[k - 1] for event in events])
-    known = np.array([[context[c] for c in columns] for context in contexts]) if columns else None
-    return value, known
 
 
 def _next_events(
@@ -178,27 +166,32 @@ def _next_events(
     grammars: Sequence[Grammar],
     x: FloatArray,
     logits: FloatArray,
-    sizes: Sequence[int],
+    schema: Schema,
     waits: FloatArray,
     options: SamplingOptions,
 ) -> tuple[list[list[int]], list[list[int]]]:
     """The next event (fields) of every candidate, field by field, and its context."""
-    events = [[NOT_APPLICABLE] * len(sizes) for _ in grammars]
+    events = [[NOT_APPLICABLE] * len(schema.fields) for _ in grammars]
     contexts = [grammar.no_context() for grammar in grammars]
     start = 0
-    for k, size in enumerate(sizes):
+    for k, field in enumerate(schema.fields):
         if k > 0:
-            x, logits = model.field_logits(k, x, *_known(model, k, events, contexts))
+            told = schema.context_after(k - 1)
+            known = [
+                [event[k - 1], *(context[c] for c in told)]
+                for event, context in zip(events, contexts, strict=True)
+            ]
+            x, logits = model.field_logits(k, x, np.array(known))
         masks = [grammar.allowed(k, event) for grammar, event in zip(grammars, events, strict=True)]
         some = next((mask for mask in masks if mask is not None), None)
         if some is not None:
             # What is drawn for candidates without this field is not used.
             allowed = np.array([some if mask is None else mask for mask in masks])
-            values = draw(logits, allowed, waits[:, start : start + size], options).tolist()
+            values = draw(logits, allowed, waits[:, start : start + field.size], options).tolist()
             for event, mask, value in zip(events, masks, values, strict=True):
                 if mask is not None:
                     event[k] = value
         for grammar, event, context in zip(grammars, events, contexts, strict=True):
             grammar.fill_context(k, event, context)
-        start += size
+        start += field.size
     return events, contexts

@@ -8,6 +8,7 @@ as soon as a certain field of its event is.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 NOT_APPLICABLE = -1  # the value of a field that an event of its kind does not have
 
@@ -35,6 +36,11 @@ class Schema:
     context: tuple[ContextField, ...] = ()
     clock: int | None = None  # the field that tells how much time has passed since the event before
 
+    @cached_property
+    def _context_after(self) -> list[list[int]]:
+        numbered = list(enumerate(self.context))
+        return [[c for c, column in numbered if column.after == k] for k in range(len(self.fields))]
+
     def context_after(self, field: int) -> list[int]:
         """Numbers of the context fields that are known once this field is."""
-        return [c for c, column in enumerate(self.context) if column.after == field]
+        return self._context_after[field]
