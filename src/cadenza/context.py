@@ -7,9 +7,9 @@ left, each event comes with echoes of the music 1, 2, 4 and 8 bars earlier:
     echo_pitch     which key the same instrument struck there (the next lower one within a chord)
     echo_duration, echo_velocity   how long and loud this very key was there
 
-It also repeats itself at other distances, or after a variation. So each event comes with what followed when
-the events just heard were last heard in this order (the match model of Cleary and Witten 1984's successors,
-here as an input to the network, which learns how far to trust it):
+It also repeats itself at other distances. So each event comes with what followed when the events just heard
+were last heard in this order (the match model of compressors, Mahoney 2005, as an input to the network, which
+learns how far to trust it):
 
     match          how many events agree: 2, 4, 8, 16 or 32
     match_onset, match_kind, match_pitch, match_duration, match_velocity   the event that followed then
@@ -56,6 +56,7 @@ ECHO_VELOCITY = ECHO_DURATION + DURATION_LAGS
 MATCH = ECHO_VELOCITY + VELOCITY_LAGS
 MATCH_ONSET, MATCH_KIND, MATCH_PITCH, MATCH_DURATION, MATCH_VELOCITY = range(MATCH + 1, MATCH + 6)
 N_CONTEXT = MATCH_VELOCITY + 1
+_NO_EVENT = [NOT_APPLICABLE] * (VELOCITY + 1)
 MATCH_LEVELS = 5  # that 2, 4, 8 ... events agree
 
 
@@ -252,11 +253,15 @@ class ContextTracker:
         if field == ONSET:
             self._fill_place(event[ONSET], context)
             self._fill_next_onsets(event[ONSET], context)
+            context[MATCH_KIND] = self._expected(field, event)[KIND]
         elif field == KIND:
             self._fill_pitches(event, context)
+            context[MATCH_PITCH] = self._expected(field, event)[PITCH]
         elif field == PITCH:
             self._fill_durations_and_velocities(event, context)
-        self._fill_match(field, event, context)
+            expected = self._expected(field, event)
+            context[MATCH_DURATION], context[MATCH_VELOCITY] = expected[DURATION], expected[VELOCITY]
+            self._fill_next_match(event, context)
 
     def _fill_place(self, onset: int, context: list[int]) -> None:
         bars, position = divmod(self.now + onset - self.bar_start, self.bar_length)
@@ -303,21 +308,20 @@ class ContextTracker:
                     if index < VELOCITY_LAGS:
                         context[ECHO_VELOCITY + index] = velocity
 
-    def _fill_match(self, field: int, event: list[int], context: list[int]) -> None:
-        if field > PITCH:
-            return
-        expected = self.events[self.follower] if self.follower >= 0 else None
-        if expected is not None and expected[: field + 1] != event[: field + 1]:
-            expected = None
-        told = {ONSET: ((MATCH_KIND, KIND),), KIND: ((MATCH_PITCH, PITCH),)}.get(
-            field, ((MATCH_DURATION, DURATION), (MATCH_VELOCITY, VELOCITY))
-        )
-        for column, of in told:
-            context[column] = NOT_APPLICABLE if expected is None else expected[of]
-        if field == PITCH:
-            _, follower, context[MATCH] = self._recall(event)
-            known = [*self.events, event] if follower == len(self.events) else self.events
-            context[MATCH_ONSET] = known[follower][ONSET] if follower >= 0 else NOT_APPLICABLE
+    def _expected(self, field: int, event: list[int]) -> list[int]:
+        """The event that followed the last time, if this one agrees with it up to this field."""
+        if self.follower >= 0:
+            expected = self.events[self.follower]
+            if expected[: field + 1] == event[: field + 1]:
+                return expected
+        return _NO_EVENT
+
+    def _fill_next_match(self, event: list[int], context: list[int]) -> None:
+        _, follower, context[MATCH] = self._recall(event)
+        if follower < 0:
+            context[MATCH_ONSET] = NOT_APPLICABLE
+        else:
+            context[MATCH_ONSET] = (event if follower == len(self.events) else self.events[follower])[ONSET]
 
     def _recall(self, event: list[int]) -> tuple[list[int], int, int]:
         """Keys of the rows of 1, 2, 4 ... events that end with this one, which event followed the longest of
