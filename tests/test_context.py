@@ -9,10 +9,6 @@ from cadenza.context import (
     ECHO_DURATION,
     ECHO_PITCH,
     ECHO_VELOCITY,
-    MATCH,
-    MATCH_DURATION,
-    MATCH_ONSET,
-    MATCH_PITCH,
     N_CONTEXT,
     NEXT_ONSET,
     ContextTracker,
@@ -59,7 +55,7 @@ def test_echoes_tell_what_was_played_a_bar_earlier() -> None:
     assert piece.context[repeated, ECHO_VELOCITY].tolist() == [2, 5, 7]
     assert piece.context[repeated, NEXT_ONSET].tolist() == [12, 12, 36]
     first = np.flatnonzero(piece.events[:, KIND] > TEMPO_KIND)[:3]
-    assert (piece.context[first, NEXT_ONSET:MATCH] == NOT_APPLICABLE).all()
+    assert (piece.context[first, NEXT_ONSET:] == NOT_APPLICABLE).all()
 
 
 def test_the_context_of_an_event_does_not_depend_on_what_follows() -> None:
@@ -69,18 +65,3 @@ def test_the_context_of_an_event_does_not_depend_on_what_follows() -> None:
     for n in (20, 60, 120):
         start = context_of(whole.events[:n], notes.steps_per_quarter, notes.max_onset)
         np.testing.assert_array_equal(start, whole.context[:n])
-
-
-def test_a_match_tells_what_followed_the_last_time() -> None:
-    pitches = [60, 62, 64, 65, 67, 60, 62, 64, 65, 69]
-    onset = np.arange(10) * 240
-    score = Score(
-        480, make_notes(onset, 240, pitches, np.full(10, 64)), metres=np.array([(0, 4, 4)], dtype=METRE)
-    )
-    piece = NoteEvents().encode_piece(score)
-    first = int(np.flatnonzero(piece.events[:, KIND] > TEMPO_KIND)[0])
-    second_time = piece.context[first + 7 : first + 10]  # 64 and 65 come again, then 69 instead of 67
-    assert second_time[:, MATCH].tolist() == [1, 1, 0]
-    assert second_time[:, MATCH_ONSET].tolist() == [6, 6, NOT_APPLICABLE]
-    assert second_time[:, MATCH_PITCH].tolist() == [NOT_APPLICABLE, 65, 67]
-    assert second_time[:, MATCH_DURATION].tolist() == [NOT_APPLICABLE, 5, NOT_APPLICABLE]

@@ -7,13 +7,6 @@ left, each event comes with echoes of the music 1, 2, 4 and 8 bars earlier:
     echo_pitch     which key the same instrument struck there (the next lower one within a chord)
     echo_duration, echo_velocity   how long and loud this very key was there
 
-It also repeats itself at other distances. So each event comes with what followed when the events just heard
-were last heard in this order (the match model of compressors, Mahoney 2005, as an input to the network, which
-learns how far to trust it):
-
-    match          how many events agree: 2, 4, 8, 16 or 32
-    match_onset, match_kind, match_pitch, match_duration, match_velocity   the event that followed then
-
 Two forms, which a test holds equal: `context_of` for whole pieces, `ContextTracker` event by event.
 """
 
@@ -22,7 +15,6 @@ from __future__ import annotations
 from bisect import bisect_right
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cadenza.schema import NOT_APPLICABLE, ContextField
 from cadenza.score import IntArray
@@ -33,9 +25,7 @@ from cadenza.vocabulary import (
     KIND,
     MAX_BARS_LEFT,
     METRE_KIND,
-    N_KINDS,
     N_METRES,
-    N_PITCH_VALUES,
     ONSET,
     PHRASE_BARS,
     PITCH,
@@ -53,11 +43,7 @@ NEXT_ONSET = 4
 ECHO_PITCH = NEXT_ONSET + len(LAGS)
 ECHO_DURATION = ECHO_PITCH + len(LAGS)
 ECHO_VELOCITY = ECHO_DURATION + DURATION_LAGS
-MATCH = ECHO_VELOCITY + VELOCITY_LAGS
-MATCH_ONSET, MATCH_KIND, MATCH_PITCH, MATCH_DURATION, MATCH_VELOCITY = range(MATCH + 1, MATCH + 6)
-N_CONTEXT = MATCH_VELOCITY + 1
-_NO_EVENT = [NOT_APPLICABLE] * (VELOCITY + 1)
-MATCH_LEVELS = 5  # that 2, 4, 8 ... events agree
+N_CONTEXT = ECHO_VELOCITY + VELOCITY_LAGS
 
 
 def context_fields(
@@ -73,13 +59,6 @@ def context_fields(
         *(ContextField(f"echo_pitch_{lag}", 128, KIND) for lag in LAGS),
         *(ContextField(f"echo_duration_{lag}", n_durations, PITCH) for lag in LAGS[:DURATION_LAGS]),
         *(ContextField(f"echo_velocity_{lag}", n_velocities, PITCH) for lag in LAGS[:VELOCITY_LAGS]),
-        # The first two are about the event that comes next, the others about this one, as far as it is known.
-        ContextField("match", MATCH_LEVELS + 1, PITCH),
-        ContextField("match_onset", max_onset + 1, PITCH),
-        ContextField("match_kind", N_KINDS, ONSET),
-        ContextField("match_pitch", N_PITCH_VALUES, KIND),
-        ContextField("match_duration", n_durations, PITCH),
-        ContextField("match_velocity", n_velocities, PITCH),
     )
 
 
@@ -130,7 +109,6 @@ def context_of(
     if bars_to_come is not None:
         context[:, BARS_LEFT] = np.clip(bar[-1] + bars_to_come - bar, 0, MAX_BARS_LEFT)
     _fill_echoes(context, events, step, np.where(metric, length, 0), max_onset)
-    _fill_matches(context, events)
     return context
 
 
@@ -173,54 +151,6 @@ def _fill_echoes(
             context[heard, ECHO_VELOCITY + index] = events[by_rank[found[heard]], VELOCITY]
 
 
-def _fill_matches(context: EventArray, events: EventArray) -> None:
-    """Fill in the columns that tell what followed the last time."""
-    follower, level = _last_followers(events[:, : PITCH + 1])
-    context[:, MATCH] = level
-    heard = follower >= 0
-    context[heard, MATCH_ONSET] = events[follower[heard], ONSET]
-    then = np.concatenate([[-1], follower[:-1]])  # what was expected to be this event
-    agrees = then >= 0
-    for column, before, field in (
-        (MATCH_KIND, ONSET, KIND),
-        (MATCH_PITCH, KIND, PITCH),
-        (MATCH_DURATION, PITCH, DURATION),
-        (MATCH_VELOCITY, PITCH, VELOCITY),
-    ):
-        agrees &= events[then, before] == events[:, before]
-        context[agrees, column] = events[then[agrees], field]
-
-
-def _last_followers(symbols: EventArray) -> tuple[IntArray, IntArray]:
-    """Of each event (N,): the one that followed when the last 2, 4, 8 ... were last heard, -1 if they were
-    not, and the level, from 1 on, of the longest such row."""
-    n = len(symbols)
-    follower, level = np.full(n, -1), np.zeros(n, np.int64)
-    key = symbols.astype(np.uint64) @ _ODD[: symbols.shape[1]]
-    for power in range(MATCH_LEVELS):
-        length = 2 ** (power + 1)
-        if length > n:
-            break
-        half = length // 2
-        joined = _mixed(key[half:] + _mixed(key[:-half]))
-        key = np.concatenate([np.zeros(half, np.uint64), joined])
-        order = np.argsort(key[length - 1 :], kind="stable") + length - 1
-        same = np.flatnonzero(key[order[1:]] == key[order[:-1]])
-        follower[order[same + 1]] = order[same] + 1
-        level[order[same + 1]] = power + 1
-    return follower, level
-
-
-_ODD = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
-
-
-def _mixed(key: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Scrambled, one to one (Steele et al. 2014)."""
-    key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return key ^ (key >> np.uint64(31))
-
-
 class ContextTracker:
     """Where a piece is, and the context of its next event; plain numbers, since it does this for every event.
 
@@ -237,11 +167,6 @@ class ContextTracker:
         # The steps at which notes begin, and (pitch, duration, velocity) of what each instrument strikes there.
         self.struck: list[int] = []
         self.chords: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
-        # All events, the key of the row of 1, 2, 4 ... that ends with each, and where such a row ended last.
-        self.events: list[list[int]] = []
-        self.keys: list[list[int]] = []
-        self.last_end: list[dict[int, int]] = [{} for _ in range(MATCH_LEVELS)]
-        self.follower = -1  # the event that is expected next, as it followed the last time
 
     @property
     def horizon(self) -> int:
@@ -253,15 +178,10 @@ class ContextTracker:
         if field == ONSET:
             self._fill_place(event[ONSET], context)
             self._fill_next_onsets(event[ONSET], context)
-            context[MATCH_KIND] = self._expected(field, event)[KIND]
         elif field == KIND:
             self._fill_pitches(event, context)
-            context[MATCH_PITCH] = self._expected(field, event)[PITCH]
         elif field == PITCH:
             self._fill_durations_and_velocities(event, context)
-            expected = self._expected(field, event)
-            context[MATCH_DURATION], context[MATCH_VELOCITY] = expected[DURATION], expected[VELOCITY]
-            self._fill_next_match(event, context)
 
     def _fill_place(self, onset: int, context: list[int]) -> None:
         bars, position = divmod(self.now + onset - self.bar_start, self.bar_length)
@@ -299,7 +219,7 @@ class ContextTracker:
                     break
 
     def _fill_durations_and_velocities(self, event: list[int], context: list[int]) -> None:
-        context[ECHO_DURATION:MATCH] = [NOT_APPLICABLE] * (DURATION_LAGS + VELOCITY_LAGS)
+        context[ECHO_DURATION:] = [NOT_APPLICABLE] * (DURATION_LAGS + VELOCITY_LAGS)
         kind, wanted = event[KIND], event[PITCH]
         for index, then in enumerate(self._moments(event[ONSET], DURATION_LAGS)):
             for pitch, duration, velocity in self.chords.get((kind, then), ()):
@@ -308,44 +228,8 @@ class ContextTracker:
                     if index < VELOCITY_LAGS:
                         context[ECHO_VELOCITY + index] = velocity
 
-    def _expected(self, field: int, event: list[int]) -> list[int]:
-        """The event that followed the last time, if this one agrees with it up to this field."""
-        if self.follower >= 0:
-            expected = self.events[self.follower]
-            if expected[: field + 1] == event[: field + 1]:
-                return expected
-        return _NO_EVENT
-
-    def _fill_next_match(self, event: list[int], context: list[int]) -> None:
-        _, follower, context[MATCH] = self._recall(event)
-        if follower < 0:
-            context[MATCH_ONSET] = NOT_APPLICABLE
-        else:
-            context[MATCH_ONSET] = (event if follower == len(self.events) else self.events[follower])[ONSET]
-
-    def _recall(self, event: list[int]) -> tuple[list[int], int, int]:
-        """Keys of the rows of 1, 2, 4 ... events that end with this one, which event followed the longest of
-        them that was heard before, -1 if none was, and its level."""
-        keys, follower, level = [hash(tuple(event[: PITCH + 1]))], -1, 0
-        for power, ends in enumerate(self.last_end):
-            half = 2**power
-            if len(self.keys) < 2 * half - 1:
-                break
-            keys.append(hash((self.keys[-half][power], keys[power])))
-            if keys[-1] in ends:
-                follower, level = ends[keys[-1]] + 1, power + 1
-        return keys, follower, level
-
-    def _remember(self, event: list[int]) -> None:
-        keys, self.follower, _ = self._recall(event)
-        for ends, key in zip(self.last_end, keys[1:], strict=False):
-            ends[key] = len(self.events)
-        self.keys.append(keys)
-        self.events.append(event)
-
     def advance(self, event: list[int]) -> None:
         """Go on to after this event."""
-        self._remember(event)
         kind, pitch = event[KIND], event[PITCH]
         self.now += event[ONSET]
         bars = (self.now - self.bar_start) // self.bar_length

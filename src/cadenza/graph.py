@@ -208,8 +208,10 @@ def _rotary_turn(b: _Builder, config: dict[str, Any], schema: Schema) -> tuple[s
     cycle = b.constant("cycle", np.array(CYCLE, np.float32))
     now = b.node("Mod", [b.node("Add", [passed, before], "clocks"), cycle], "now", fmod=1)
     b.node("Gather", [now, b.constant("last_event", np.array(-1, np.int64))], "state_clocks_after", axis=1)
-    frequencies = b.constant("frequencies", (2 * np.pi / np.array(periods)).astype(np.float32))
-    angle = b.node("Mul", [b.gather(now, which, 2), frequencies], "angle")
+    lengths = np.array(periods, np.float32)
+    within = b.node("Mod", [b.gather(now, which, 2), b.constant("periods", lengths)], "within", fmod=1)
+    frequencies = b.constant("frequencies", (2 * np.pi / lengths).astype(np.float32))
+    angle = b.node("Mul", [within, frequencies], "angle")
     angle = b.node("Unsqueeze", [angle, b.integers("heads_axis", [2])], "angle_of_heads")
     return b.node("Cos", [angle], "cos"), b.node("Sin", [angle], "sin")
 

@@ -69,7 +69,8 @@ class TransformerLM(LanguageModel):
         keys, values, used, clocks = state
         ticks = torch.stack([elapsed, torch.ones_like(elapsed)], dim=-1).to(clocks.dtype)
         now = (clocks[0, :, None] + ticks.cumsum(dim=1)) % CYCLE
-        angle = (now[..., self.clocks] * (2 * math.pi / self.periods))[:, :, None]
+        # Taken within its period first, a turn is exact; of a large angle, single precision keeps too little.
+        angle = (now[..., self.clocks] % self.periods * (2 * math.pi / self.periods))[:, :, None]
         turn = (angle.cos().to(x.dtype), angle.sin().to(x.dtype))
         used = torch.cat([used[0], used.new_ones(x.shape[:2])], dim=1)
         mask = self._visible(x.shape[1], used)
