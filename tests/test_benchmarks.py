@@ -57,6 +57,38 @@ def test_the_context_of_frames_does_not_depend_on_what_follows(seed: int) -> Non
 
 
 @pytest.mark.parametrize("seed", range(4))
+def test_what_a_key_is_predicted_from_does_not_depend_on_it(seed: int) -> None:
+    roll = _roll(seed)
+    whole = frames.encode(roll, 0)
+    known = [c for c, column in enumerate(frames.schema().context) if column.after == frames.GAP]
+    onsets = np.cumsum(whole.events[:, frames.GAP])
+    for n, (t, (_, key)) in enumerate(zip(onsets, whole.events, strict=True)):
+        if key >= frames.KEYS:
+            continue
+        other = roll.copy()
+        other[t, : key + 1] = 0
+        other[t, max(0, key - 5)] = 1  # this note and those below it are another one
+        other[t + 1 :] = 0
+        np.testing.assert_array_equal(frames.encode(other, 0).context[n, known], whole.context[n, known])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_voice_is_predicted_from_does_not_depend_on_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    piece = rng.choice([-1, 50, 52, 53], (40, 4))
+    piece[24:40] = piece[8:24]
+    whole = chorales16.encode(piece, 0)
+    for t in (1, 9, 30):
+        for voice in range(4):
+            known = [c for c, column in enumerate(chorales16.schema().context) if column.after < voice]
+            other = piece.copy()
+            other[t, voice:] = 60
+            other[t + 1 :] = 61
+            changed = chorales16.encode(other, 0)
+            np.testing.assert_array_equal(changed.context[t, known], whole.context[t, known])
+
+
+@pytest.mark.parametrize("seed", range(4))
 def test_the_context_of_chorales_does_not_depend_on_what_follows(seed: int) -> None:
     rng = np.random.default_rng(seed)
     piece = rng.choice([-1, 50, 52, 53], (64, 4))
