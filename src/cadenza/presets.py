@@ -44,8 +44,6 @@ PRESETS = {
         "good after three minutes on a laptop",
         {"architecture": "lstm", "width": 240, "layers": 2, "head_width": 128, "dropout": 0.1},
         {"width": 192, "layers": 4, "heads": 4, "memory": 256, "learning_rate": 1e-3},
-        lanes=8,
-        learning_rate=2.5e-3,
     ),
     "large": Preset(
         "for an hour or a GPU",
