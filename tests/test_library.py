@@ -99,7 +99,7 @@ def test_a_failed_write_leaves_no_half_entries(
         patch.setattr(
             os, "fsync", lambda number: (_ for _ in ()).throw(OSError(28, "No space left on device"))
         )
-        with pytest.raises(InputError, match="--no-cache"):
+        with pytest.raises(InputError, match="--cache"):
             scan(tunes, library=kept)
     assert _same(scan(tunes, library=kept), scan(tunes))
 
@@ -146,14 +146,14 @@ def test_what_no_row_points_to_is_cleared_away(
 
 def test_a_library_that_cannot_be_written_is_said(tmp_path: Path, tunes: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="--no-cache"):
+    with pytest.raises(InputError, match="--cache"):
         Library(tmp_path / "file" / "library")
 
 
-def test_the_command_line_uses_it_unless_told_not_to(
+def test_the_command_line_uses_it_when_told_to(
     tunes: Path, read: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for arguments, count in (([], 7), ([], 0), (["--no-cache"], 7)):
+    for arguments, count in ((["--cache"], 7), (["--cache"], 0), ([], 7)):
         read.clear()
         main(["inspect", str(tunes), *arguments])
         assert len(read) == count

@@ -484,7 +484,9 @@ def _add_composing_options(parser: argparse.ArgumentParser) -> None:
 def _add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--drums", action="store_true", help="also use files that hold only drums")
     parser.add_argument(
-        "--no-cache", dest="cache", action="store_false", help="read every file again, and keep nothing"
+        "--cache",
+        action="store_true",
+        help="keep what is read, so that later runs read only changed files (one run at a time)",
     )
 
 

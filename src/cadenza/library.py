@@ -57,7 +57,7 @@ def default_library(root: Path) -> Path:
 
 
 class Library:
-    """The library in `folder`, made if there is none; several processes may use it at once."""
+    """The library in `folder`, made if there is none; for one process at a time, since it may be made anew."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -70,7 +70,7 @@ class Library:
     def _unusable(self, error: Exception) -> InputError:
         return InputError(
             f"{self.folder}: the cache of files read cannot be used ({error}); make room, delete it, "
-            "or use --no-cache."
+            "or leave --cache out."
         )
 
     def _open(self) -> None:
