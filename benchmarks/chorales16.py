@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from benchmarks.fitting import (
     MATCH_LENGTHS,
     Published,
     averaged_nats,
-    fit,
+    fit_as_told,
     last_match,
     parser,
     piece_nats,
@@ -28,11 +27,10 @@ from benchmarks.fitting import (
 )
 from cadenza.dataset import shuffled
 from cadenza.events import EncodedPiece
-from cadenza.learner import Recipe
-from cadenza.models import LanguageModel, ModelConfig
+from cadenza.models import LanguageModel
 from cadenza.schema import NOT_APPLICABLE, ContextField, Field, Schema
 
-VOICES = 4
+VOICES = "SATB"
 SILENCE, LOWEST = 0, 30  # value 1 is the key LOWEST
 VALUES = 60
 TRANSPOSITION = 6
@@ -41,33 +39,32 @@ LONGEST_HOLD = 32
 Array = NDArray[np.int64]
 
 
-def schema(order: str = "SATB") -> Schema:
+def schema() -> Schema:
     """One event for each 16th, and what follows from those before."""
-    last = VOICES - 1
+    last = len(VOICES) - 1
     context = [ContextField("next_position", 16, last)]
     for lag in ECHOES:
-        context += [ContextField(f"{lag}_before_{v}", VALUES, last) for v in order]
+        context += [ContextField(f"{lag}_before_{v}", VALUES, last) for v in VOICES]
     context += [ContextField("match", len(MATCH_LENGTHS) + 1, last)]
-    context += [ContextField(f"{v}_at_match", VALUES, last) for v in order]
-    context += [ContextField(f"held_{v}", LONGEST_HOLD, last) for v in order]
-    context += [ContextField(f"moved_{v}", 26, k) for k, v in enumerate(order)]
-    context += [ContextField(f"before_{v}", VALUES, k) for k, v in enumerate(order[1:])]
-    context += [ContextField(f"now_{v}_at_match", VALUES, k) for k, v in enumerate(order[1:])]
+    context += [ContextField(f"{v}_at_match", VALUES, last) for v in VOICES]
+    context += [ContextField(f"held_{v}", LONGEST_HOLD, last) for v in VOICES]
+    context += [ContextField(f"moved_{v}", 26, k) for k, v in enumerate(VOICES)]
+    context += [ContextField(f"before_{v}", VALUES, k) for k, v in enumerate(VOICES[1:])]
+    context += [ContextField(f"now_{v}_at_match", VALUES, k) for k, v in enumerate(VOICES[1:])]
     context += [
-        ContextField(f"from_{order[j]}_to_{order[k]}", 61, k) for k in range(VOICES) for j in range(k)
+        ContextField(f"from_{VOICES[j]}_to_{VOICES[k]}", 61, k) for k in range(len(VOICES)) for j in range(k)
     ]
-    return Schema(tuple(Field(v, VALUES) for v in order), tuple(context))
+    return Schema(tuple(Field(v, VALUES) for v in VOICES), tuple(context))
 
 
-def encode(piece: Array, shift: int, order: str = "SATB") -> EncodedPiece:
+def encode(piece: Array, shift: int) -> EncodedPiece:
     """Events and context of keys (16ths, 4), -1 being silence, transposed by so many semitones."""
-    keys = piece[:, ["SATB".index(v) for v in order]]
-    values = np.where(keys < 0, SILENCE, keys - LOWEST + 1 + shift)
+    values = np.where(piece < 0, SILENCE, piece - LOWEST + 1 + shift)
     n = len(values)
 
     def back(lag: int) -> Array:
-        none = np.full((lag, VOICES), NOT_APPLICABLE)
-        return np.concatenate([none, values[:-lag] if lag else values])[:n]
+        none = np.full((lag, len(VOICES)), NOT_APPLICABLE)
+        return np.concatenate([none, values[:-lag]])[:n]
 
     before = back(1)
     same = values == before
@@ -78,10 +75,10 @@ def encode(piece: Array, shift: int, order: str = "SATB") -> EncodedPiece:
     moved = np.where(both, np.clip(values - before, -12, 12) + 12, np.where(same, 12, 25))
     place, level = np.array(last_match([tuple(row) for row in values.tolist()])).T
     at_match = np.where(place[:, None] >= 0, values[np.minimum(place, n - 1)], NOT_APPLICABLE)
-    now_at_match = np.concatenate([np.full((1, VOICES), NOT_APPLICABLE), at_match[:-1]])
+    now_at_match = np.concatenate([np.full((1, len(VOICES)), NOT_APPLICABLE), at_match[:-1]])
     columns = [(np.arange(1, n + 1) % 16)[:, None], *(back(lag) for lag in ECHOES)]
     columns += [level[:, None], at_match, held, moved, before[:, 1:], now_at_match[:, 1:]]
-    for k in range(VOICES):
+    for k in range(len(VOICES)):
         for j in range(k):
             distance = np.clip(values[:, j] - values[:, k], -30, 30) + 30
             sound = (values[:, j] > 0) & (values[:, k] > 0)
@@ -89,10 +86,10 @@ def encode(piece: Array, shift: int, order: str = "SATB") -> EncodedPiece:
     return EncodedPiece(values.astype(np.int16), np.concatenate(columns, axis=1).astype(np.int16))
 
 
-def shifts(piece: Array, far: int = TRANSPOSITION) -> list[int]:
+def shifts(piece: Array) -> list[int]:
     """By how many semitones a chorale can be moved."""
     low, high = LOWEST - int(piece[piece >= 0].min()), LOWEST + VALUES - 2 - int(piece.max())
-    return list(range(max(-far, low), min(far, high) + 1))
+    return list(range(max(-TRANSPOSITION, low), min(TRANSPOSITION, high) + 1))
 
 
 @dataclass(frozen=True)
@@ -101,8 +98,6 @@ class Chorales:
 
     pieces: list[Array]
     seed: int
-    transposition: int = TRANSPOSITION
-    order: str = "SATB"
     known: dict[tuple[int, int], EncodedPiece] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -112,9 +107,9 @@ class Chorales:
         """See PieceSource."""
         index, rng = shuffled(number, len(self.pieces), self.seed)
         piece = self.pieces[index]
-        shift = int(rng.choice(shifts(piece, self.transposition)))
+        shift = int(rng.choice(shifts(piece)))
         if (index, shift) not in self.known:
-            self.known[index, shift] = encode(piece, shift, self.order)
+            self.known[index, shift] = encode(piece, shift)
         return self.known[index, shift]
 
 
@@ -124,15 +119,13 @@ def load(path: Path) -> dict[str, list[Array]]:
     return {part: [np.array(piece) for piece in data[part]] for part in ("train", "valid", "test")}
 
 
-def nats_per_slot(
-    model: LanguageModel, pieces: list[Array], *, averaged: bool = False, order: str = "SATB"
-) -> float:
+def nats_per_slot(model: LanguageModel, pieces: list[Array], *, averaged: bool = False) -> float:
     """Mean -log p of a voice of a 16th; averaged: over what is predicted for all transpositions."""
     if averaged:
-        nats = averaged_nats(model, [[encode(piece, n, order) for n in shifts(piece)] for piece in pieces])
+        nats = averaged_nats(model, [[encode(piece, n) for n in shifts(piece)] for piece in pieces])
     else:
-        nats = piece_nats(model, [encode(piece, 0, order) for piece in pieces])
-    return sum(float(n.sum()) for n in nats) / (VOICES * sum(len(piece) for piece in pieces))
+        nats = piece_nats(model, [encode(piece, 0) for piece in pieces])
+    return sum(float(n.sum()) for n in nats) / (len(VOICES) * sum(len(piece) for piece in pieces))
 
 
 PUBLISHED = (
@@ -145,35 +138,18 @@ PUBLISHED = (
 def main() -> None:
     """See the file's head."""
     arguments = parser(__doc__ or "", "--json").parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
     splits = load(arguments.json)
-    transformer = arguments.model == "transformer"
-    config = ModelConfig(
-        arguments.model,
-        width=arguments.width or (192 if transformer else 160),
-        layers=3 if transformer else 2,
-        head_width=128,
-        dropout=arguments.dropout or 0.2,
-    )
-    trained = fit(
-        config,
+    trained = fit_as_told(
+        arguments,
         schema(),
         Chorales(splits["train"], arguments.seed),
         lambda model: nats_per_slot(model, splits["valid"]),
-        minutes=arguments.minutes,
-        seed=arguments.seed,
-        recipe=Recipe(1.5e-3 if transformer else 3e-3, weight_decay=0.1, average=0.998),
-        lanes=16,
+        head_width=128,
+        dropout=0.2,
         window=64,
     )
-    results = {
-        arguments.model: nats_per_slot(trained.model, splits["test"]),
-        f"{arguments.model}, mean of transpositions": nats_per_slot(
-            trained.model, splits["test"], averaged=True
-        ),
-    }
-    report(trained, results, PUBLISHED, "nats per note slot", model=arguments.model, seed=arguments.seed)
+    plain, averaged = (nats_per_slot(trained.model, splits["test"], averaged=a) for a in (False, True))
+    report(arguments, trained, plain, averaged, PUBLISHED, "nats per note slot")
 
 
 if __name__ == "__main__":

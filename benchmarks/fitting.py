@@ -54,15 +54,30 @@ def parser(description: str, data: str) -> argparse.ArgumentParser:
 
 
 def report(
-    fit: Fit, results: dict[str, float], published: Sequence[Published], unit: str, **facts: Any
+    arguments: argparse.Namespace,
+    fit: Fit,
+    plain: float,
+    averaged: float,
+    published: Sequence[Published],
+    unit: str,
+    **facts: Any,
 ) -> None:
-    """Print ours among theirs, the best last, and one line of JSON."""
+    """Print ours, plain and averaged over transpositions, among theirs, the best last, and one line of JSON."""
+    results = {arguments.model: plain, f"{arguments.model}, mean of transpositions": averaged}
     rows = [(p.value, p.model, p.source) for p in published]
     rows += [(value, f"Cadenza, {name}", "this run") for name, value in results.items()]
     for value, model, source in sorted(rows, reverse=True):
         print(f"{value:8.4f}  {model:<52} {source}")
     print(f"({unit}; {fit.parameters:,} parameters, {fit.steps:,} steps in {fit.seconds:,.0f} s)")
-    line = {**facts, "unit": unit, "test": results, "valid": fit.valid, "parameters": fit.parameters}
+    line = {
+        **facts,
+        "model": arguments.model,
+        "seed": arguments.seed,
+        "unit": unit,
+        "test": results,
+        "valid": fit.valid,
+        "parameters": fit.parameters,
+    }
     line |= {"steps": fit.steps, "seconds": round(fit.seconds, 1), "curve": fit.curve}
     print(json.dumps(line))
 
@@ -92,9 +107,8 @@ def fit(
     minutes: float,
     seed: int,
     recipe: Recipe,
-    lanes: int = 32,
-    window: int = 128,
-    tell: Callable[[str], None] = print,
+    lanes: int,
+    window: int,
 ) -> Fit:
     """Train for so many minutes, evaluations included; `measure` is lower for better networks."""
     torch.manual_seed(seed)
@@ -116,10 +130,44 @@ def fit(
             best, best_weights = valid, learner.weights()
         seconds = time.perf_counter() - start
         curve.append((round(seconds, 1), round(nats / events, 4), round(valid, 4)))
-        tell(f"{seconds:6.0f} s  step {learner.step:6}  train {nats / events:.4f}  valid {valid:.4f}")
+        print(f"{seconds:6.0f} s  step {learner.step:6}  train {nats / events:.4f}  valid {valid:.4f}")
         nats = events = 0.0
     judged.load_state_dict(best_weights)
     return Fit(judged, best, curve, learner.step, time.perf_counter() - start)
+
+
+def fit_as_told(
+    arguments: argparse.Namespace,
+    schema: Schema,
+    source: PieceSource,
+    measure: Callable[[LanguageModel], float],
+    *,
+    head_width: int,
+    dropout: float,
+    window: int,
+) -> Fit:
+    """Train as the options of `parser` say; head_width, dropout and window are those that did best."""
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    transformer = arguments.model == "transformer"
+    config = ModelConfig(
+        arguments.model,
+        width=arguments.width or (192 if transformer else 160),
+        layers=3 if transformer else 2,
+        head_width=head_width,
+        dropout=dropout if arguments.dropout is None else arguments.dropout,
+    )
+    return fit(
+        config,
+        schema,
+        source,
+        measure,
+        minutes=arguments.minutes,
+        seed=arguments.seed,
+        recipe=Recipe(1.5e-3 if transformer else 3e-3, weight_decay=0.1, average=0.998),
+        lanes=16,
+        window=window,
+    )
 
 
 @torch.inference_mode()

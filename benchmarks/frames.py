@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from benchmarks.fitting import (
     MATCH_LENGTHS,
     Published,
     averaged_nats,
-    fit,
+    fit_as_told,
     last_match,
     parser,
     piece_nats,
@@ -29,8 +28,7 @@ from benchmarks.fitting import (
 )
 from cadenza.dataset import shuffled
 from cadenza.events import EncodedPiece
-from cadenza.learner import Recipe
-from cadenza.models import LanguageModel, ModelConfig
+from cadenza.models import LanguageModel
 from cadenza.schema import NOT_APPLICABLE, ContextField, Field, Schema
 
 KEYS = 88
@@ -40,10 +38,9 @@ TRANSPOSITION = 6
 ECHOES = (2, 4, 8, 16)  # frames back
 GAP, KEY = 0, 1
 DROPOUT = {"JSB_Chorales": 0.4, "Nottingham": 0.2}
-Array = NDArray[np.int64]
 
 
-def schema(echoes: tuple[int, ...] = ECHOES) -> Schema:
+def schema() -> Schema:
     """Events (gap, key) and what follows from those before."""
     return Schema(
         (Field("gap", LONGEST_GAP + 1), Field("key", KEYS + 2)),
@@ -54,22 +51,20 @@ def schema(echoes: tuple[int, ...] = ECHOES) -> Schema:
             ContextField("shift", 2 * TRANSPOSITION + 1, GAP),
             ContextField("same_before", KEYS, GAP),  # the nth key of the frame before
             ContextField("next_before", KEYS, GAP),  # and the one below it
-            *(ContextField(f"same_{n}_before", KEYS, GAP) for n in echoes),
-            ContextField(
-                "same_at_match", KEYS + 2, GAP
-            ),  # what followed when the last events were heard before
+            *(ContextField(f"same_{n}_before", KEYS, GAP) for n in ECHOES),
+            # What followed when the last events were last heard, if its gap is this one's; and, below, what
+            # followed when those up to this one were, and how many of them.
+            ContextField("same_at_match", KEYS + 2, GAP),
             ContextField("below_above", 48, KEY),  # distance from the note above in the same frame
             ContextField("moved", 25, KEY),  # distance from the nth key of the frame before
-            ContextField(
-                "match", len(MATCH_LENGTHS) + 1, KEY
-            ),  # how long what was just heard was heard before
-            ContextField("gap_at_match", LONGEST_GAP + 1, KEY),  # and what followed then
+            ContextField("match", len(MATCH_LENGTHS) + 1, KEY),
+            ContextField("gap_at_match", LONGEST_GAP + 1, KEY),
             ContextField("key_at_match", KEYS + 2, KEY),
         ),
     )
 
 
-def encode(roll: NDArray[Any], shift: int, echoes: tuple[int, ...] = ECHOES) -> EncodedPiece:
+def encode(roll: NDArray[Any], shift: int) -> EncodedPiece:
     """Events and context of a piano roll (frames, 88), transposed by so many semitones."""
     frames = [np.flatnonzero(row)[::-1] + shift for row in roll]
     events: list[tuple[int, int]] = []
@@ -90,7 +85,7 @@ def encode(roll: NDArray[Any], shift: int, echoes: tuple[int, ...] = ECHOES) -> 
                 shift + TRANSPOSITION,
                 before,
                 at(1, nth + 1),
-                *(at(n, nth) for n in echoes),
+                *(at(n, nth) for n in ECHOES),
                 NOT_APPLICABLE,  # filled in below
                 min(above - key, 47) if above is not None else NOT_APPLICABLE,
                 min(24, max(0, key - before + 12)) if is_note and before >= 0 else NOT_APPLICABLE,
@@ -109,7 +104,7 @@ def encode(roll: NDArray[Any], shift: int, echoes: tuple[int, ...] = ECHOES) -> 
         for nth, key in enumerate(frames[t] if t < len(frames) else [END]):
             add(t - last, int(key), t, nth)
             last = t
-    at_match = 6 + len(echoes)
+    at_match = 6 + len(ECHOES)
     for n, (place, level) in enumerate(last_match(events)):
         if place < 0:
             continue
@@ -119,10 +114,10 @@ def encode(roll: NDArray[Any], shift: int, echoes: tuple[int, ...] = ECHOES) -> 
     return EncodedPiece(np.array(events, np.int16), np.array(rows, np.int16))
 
 
-def shifts(roll: NDArray[Any], far: int = TRANSPOSITION) -> list[int]:
+def shifts(roll: NDArray[Any]) -> list[int]:
     """By how many semitones a roll can be moved."""
     keys = np.flatnonzero(roll.any(axis=0))
-    return list(range(max(-far, -int(keys[0])), min(far, KEYS - 1 - int(keys[-1])) + 1))
+    return list(range(max(-TRANSPOSITION, -int(keys[0])), min(TRANSPOSITION, KEYS - 1 - int(keys[-1])) + 1))
 
 
 @dataclass(frozen=True)
@@ -131,8 +126,6 @@ class Rolls:
 
     rolls: list[NDArray[Any]]
     seed: int
-    transposition: int = TRANSPOSITION
-    echoes: tuple[int, ...] = ECHOES
     known: dict[tuple[int, int], EncodedPiece] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -141,9 +134,9 @@ class Rolls:
     def draw(self, number: int) -> EncodedPiece:
         """See PieceSource."""
         index, rng = shuffled(number, len(self.rolls), self.seed)
-        shift = int(rng.choice(shifts(self.rolls[index], self.transposition)))
+        shift = int(rng.choice(shifts(self.rolls[index])))
         if (index, shift) not in self.known:
-            self.known[index, shift] = encode(self.rolls[index], shift, self.echoes)
+            self.known[index, shift] = encode(self.rolls[index], shift)
         return self.known[index, shift]
 
 
@@ -188,42 +181,23 @@ SOURCES = (
 def main() -> None:
     """See the file's head."""
     arguments = parser(__doc__ or "", "--mat").parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
     splits, name = load(arguments.mat), arguments.mat.stem
-    transformer = arguments.model == "transformer"
-    config = ModelConfig(
-        arguments.model,
-        width=arguments.width or (192 if transformer else 160),
-        layers=3 if transformer else 2,
-        head_width=160,
-        dropout=arguments.dropout or DROPOUT.get(name, 0.3),
-    )
-    trained = fit(
-        config,
+    trained = fit_as_told(
+        arguments,
         schema(),
         Rolls(splits["train"], arguments.seed),
         lambda model: nats_per_frame(model, splits["valid"]),
-        minutes=arguments.minutes,
-        seed=arguments.seed,
-        recipe=Recipe(1.5e-3 if transformer else 3e-3, weight_decay=0.1, average=0.998),
-        lanes=16,
+        head_width=160,
+        dropout=DROPOUT.get(name, 0.3),
         window=128,
     )
-    results = {
-        arguments.model: nats_per_frame(trained.model, splits["test"]),
-        f"{arguments.model}, mean of transpositions": nats_per_frame(
-            trained.model, splits["test"], averaged=True
-        ),
-    }
+    plain, averaged = (nats_per_frame(trained.model, splits["test"], averaged=a) for a in (False, True))
     published = [
         Published(model, value, source)
         for (model, source), value in zip(SOURCES, PUBLISHED.get(name, ()), strict=False)
         if value is not None
     ]
-    report(
-        trained, results, published, "nats per frame", set=name, model=arguments.model, seed=arguments.seed
-    )
+    report(arguments, trained, plain, averaged, published, "nats per frame", set=name)
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ class Composer:
             batch = min(BATCH, options.num - first)
             grammars = [self._grammar(options.bars, opening) for _ in range(batch)]
             randoms = [np.random.default_rng([options.seed or 0, first + index]) for index in range(batch)]
-            encoded = self._encoded(opening, options.bars)
+            encoded = self._encoded(opening, grammars[0])
             stream = generate(self.graph, grammars, self.representation.schema, sampling, randoms, encoded)
             for index, events in enumerate(_collect(stream, batch, encoded, on_events)):
                 score = self.representation.decode(events)
@@ -175,12 +175,11 @@ class Composer:
             return NoteGrammar(representation, repertoire, bars)
         return NoteGrammar.after(representation, repertoire, bars, opening.events, opening.end)
 
-    def _encoded(self, opening: _Opening | None, bars: int) -> tuple[IntArray, IntArray] | None:
+    def _encoded(self, opening: _Opening | None, grammar: Grammar) -> tuple[IntArray, IntArray] | None:
         """Events and context of what is to be continued."""
         if opening is None:
             return None
         assert isinstance(self.representation, NoteEvents)
-        grammar = self._grammar(bars, opening)
         assert isinstance(grammar, NoteGrammar)
         at = grammar.at
         context = self.representation.context(opening.events, bars_to_come=at.bars - at.bar_number)

@@ -9,11 +9,9 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +20,9 @@ from cadenza.library import Entry, Library, stamp_of
 from cadenza.midi import MIDI_SUFFIXES, read_midi
 from cadenza.score import DRUM_KIT, Score, estimate_key, instrument_name, pitch_name, seconds_at
 from cadenza.timing import Timing, classify_timing, has_unknown_bars, lay_on_grid
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
 
 MIN_NOTES = 16
 MAX_NOTES = 200_000
@@ -151,7 +152,9 @@ def _examined(paths: list[Path], library: Library | None, workers: int) -> Itera
             library.add((path, stamps[path], entry) for path, entry in fresh.items() if path in stamps)
             for path in part:
                 # Scores from the library are parts of a mapped file, which take no memory of their own.
-                entry = library.find(path, stamps[path]) if path in stamps else None
+                entry = found.get(path)
+                if entry is None and path in stamps:
+                    entry = library.find(path, stamps[path])
                 yield path, entry or fresh[path]
 
 
@@ -169,6 +172,10 @@ class _Readers:
         if self.workers == 1 or (self.pool is None and len(paths) < FILES_WORTH_A_PROCESS):
             return map(examine, paths)
         if self.pool is None:
+            # Imported here, since it takes longer than reading a file.
+            from concurrent.futures import ProcessPoolExecutor
+            from multiprocessing import get_context
+
             # A forked child would inherit locks of this process's threads.
             self.pool = ProcessPoolExecutor(self.workers, get_context("spawn"))
         return self.pool.map(examine, paths, chunksize=16)

@@ -239,7 +239,14 @@ def _visible(b: _Builder, memory: int) -> str:
     )
     hidden = b.constant("hidden_score", np.array(-1e9, np.float32))
     band = b.node("Where", [seen, b.constant("seen_score", np.array(0, np.float32)), hidden], "band")
-    fresh = b.node("Expand", [b.constant("full", np.ones((1, 1), np.float32)), _batch_and_length(b)], "fresh")
+    fresh = b.node(
+        "Expand",
+        [
+            b.constant("full", np.ones((1, 1), np.float32)),
+            b.node("Shape", ["columns"], "batch_and_length", start=0, end=2),
+        ],
+        "fresh",
+    )
     used = b.node("Concat", ["state_used", fresh], "used", axis=1)
     b.keep_last(used, memory, "state_used_after")
     unused = b.node(
@@ -250,10 +257,6 @@ def _visible(b: _Builder, memory: int) -> str:
     return b.node(
         "Add", [b.node("Unsqueeze", [unused, b.integers("mask_axes", [1, 2])], "of_slots"), band], "mask"
     )
-
-
-def _batch_and_length(b: _Builder) -> str:
-    return b.node("Shape", ["columns"], "batch_and_length", start=0, end=2)
 
 
 def _attention(

@@ -9,7 +9,6 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch._C._distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from cadenza.errors import InputError
@@ -29,9 +28,9 @@ class Processes:
     def join(cls) -> Processes:
         """Meet the others, if torchrun started this process; raises InputError if it cannot."""
         size = int(os.environ.get("WORLD_SIZE", "1"))
-        if size == 1:
-            return cls(restarts=int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")))
         restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+        if size == 1:
+            return cls(restarts=restarts)
         if not dist.is_initialized():
             try:
                 _meet(restarts)
@@ -98,6 +97,6 @@ def _meet(restarts: int) -> None:
     do not find those of the dead.
     """
     store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
-    named = PrefixStore(f"start-{restarts}", store)
+    named = dist.PrefixStore(f"start-{restarts}", store)  # type: ignore[attr-defined]
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=named, rank=rank, world_size=size, timeout=PATIENCE)
