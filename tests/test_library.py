@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,7 @@ def test_a_stopped_run_keeps_what_it_has_read(
 
     with pytest.raises(KeyboardInterrupt):
         scan(tunes, library=Library(tmp_path / "library"), on_file=stop)
-    with (tmp_path / "library" / "scores.bin").open("ab") as file:
+    with (tmp_path / "library" / "scores-0.bin").open("ab") as file:
         file.write(b"half a score")
     read.clear()
     assert _same(scan(tunes, library=Library(tmp_path / "library")), plain)
@@ -104,13 +105,78 @@ def test_a_failed_write_leaves_no_half_entries(
     assert _same(scan(tunes, library=kept), scan(tunes))
 
 
-@pytest.mark.parametrize("name", ["index.sqlite", "scores.bin"])
-def test_a_damaged_or_foreign_library_is_made_anew(name: str, tunes: Path, tmp_path: Path) -> None:
-    first = Library(tmp_path / "library")
-    scan(tunes, library=first)
-    first.close()
-    (tmp_path / "library" / name).write_bytes(b"nonsense")
+def test_damaged_scores_are_read_again(tunes: Path, tmp_path: Path) -> None:
+    with Library(tmp_path / "library") as first:
+        scan(tunes, library=first)
+    (tmp_path / "library" / "scores-0.bin").write_bytes(b"nonsense")
     assert _same(scan(tunes, library=Library(tmp_path / "library")), scan(tunes))
+
+
+def test_a_damaged_index_is_said(tunes: Path, tmp_path: Path) -> None:
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "index.sqlite").write_bytes(b"nonsense" * 100)
+    with pytest.raises(InputError, match=r"not a database.*delete it"):
+        Library(tmp_path / "library")
+
+
+def test_making_it_anew_does_not_disturb_others(
+    tunes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = scan(tunes)
+    old = Library(tmp_path / "library")
+    given_out = scan(tunes, library=old)
+    monkeypatch.setattr(library, "FORMAT", "another")
+    new = Library(tmp_path / "library")
+    for path in tunes.glob("[0-2].mid"):
+        os.utime(path, ns=(5, 5))
+    assert _same(scan(tunes, library=new), plain)
+    assert _same(given_out, plain)
+    assert _same(scan(tunes, library=old), plain)
+
+
+def test_many_readers_at_once_all_read_the_same(
+    tunes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = scan(tunes)
+    monkeypatch.setattr(corpus, "FILES_AT_ONCE", 1)
+    monkeypatch.setattr(Library, "_is_wasteful", lambda library: True)
+
+    def read_all(n: int) -> bool:
+        with Library(tmp_path / "library") as mine:
+            return _same(scan(tunes, library=mine), plain)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(read_all, range(24)))
+
+
+def test_a_file_that_could_not_be_opened_is_tried_again(
+    tunes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = scan(tunes)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(corpus, "read_midi", refuse)
+        assert not scan(tunes, library=Library(tmp_path / "library")).pieces
+    assert _same(scan(tunes, library=Library(tmp_path / "library")), plain)
+
+
+def test_a_folder_is_known_under_every_name_and_what_is_gone_is_forgotten(
+    tunes: Path, tmp_path: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Library(tmp_path / "library")
+    scan(tunes, library=kept)
+    read.clear()
+    monkeypatch.chdir(tmp_path)
+    scan("tunes", library=kept)
+    assert not read
+    (tunes / "2.mid").rename(tmp_path / "away")
+    scan(tunes, library=kept)
+    (tmp_path / "away").rename(tunes / "2.mid")
+    scan(tunes, library=kept)
+    assert read == ["2.mid"]
 
 
 def test_another_version_reads_everything_anew(
@@ -141,7 +207,7 @@ def test_what_no_row_points_to_is_cleared_away(
             os.utime(path, ns=(n, n))
         scan(tunes, library=Library(tmp_path / "library"))
     live = sum(len(piece.score.notes) * 20 for piece in scan(tunes).pieces)
-    assert (tmp_path / "library" / "scores.bin").stat().st_size < 4 * live
+    assert sum(path.stat().st_size for path in (tmp_path / "library").glob("scores-*.bin")) < 4 * live
 
 
 def test_a_library_that_cannot_be_written_is_said(tmp_path: Path, tunes: Path) -> None:

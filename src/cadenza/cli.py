@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,14 +145,15 @@ def _scan(path: Path, arguments: argparse.Namespace) -> Corpus:
     from cadenza.library import Library, default_library
 
     meter = _Meter()
-    library = Library(default_library(path)) if path.is_dir() and arguments.cache else None
-    corpus = scan(
-        path,
-        allow_drums_only=arguments.drums,
-        on_file=lambda done, n: meter.show(f"reading {done}/{n} files"),
-        library=library,
-        workers=0,
-    )
+    cached = path.is_dir() and arguments.cache
+    with Library(default_library(path)) if cached else nullcontext() as library:
+        corpus = scan(
+            path,
+            allow_drums_only=arguments.drums,
+            on_file=lambda done, n: meter.show(f"reading {done}/{n} files"),
+            library=library,
+            workers=0,
+        )
     meter.clear()
     return corpus
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cadenza.errors import InputError, MidiError
-from cadenza.library import Entry, Library, stamp_of
+from cadenza.library import Entry, Library, Stamp, stamp_of
 from cadenza.midi import MIDI_SUFFIXES, read_midi
 from cadenza.score import DRUM_KIT, Score, estimate_key, instrument_name, pitch_name, seconds_at
 from cadenza.timing import Timing, classify_timing, has_unknown_bars, lay_on_grid
@@ -130,32 +130,56 @@ def scan(
     reports: list[FileReport] = []
     paths = [root] if not root.is_dir() else list(_files_below(root, reports))
     judge = _Judge(root if root.is_dir() else root.parent, allow_drums_only)
-    for done, (path, entry) in enumerate(_examined(paths, library, workers or os.cpu_count() or 1), 1):
+    known = None if library is None else _Known(library, root if root.is_dir() else root.parent)
+    for done, (path, entry) in enumerate(_examined(paths, known, workers or os.cpu_count() or 1), 1):
         reports.append(judge(path, entry))
         if on_file is not None:
             on_file(done, len(paths))
+    if known is not None and root.is_dir():
+        known.keep_only(paths)
     return Corpus(root, reports, judge.pieces)
 
 
-def _examined(paths: list[Path], library: Library | None, workers: int) -> Iterator[tuple[Path, Entry]]:
+def _examined(paths: list[Path], known: _Known | None, workers: int) -> Iterator[tuple[Path, Entry]]:
     """What is known of each file: from the library, or else by reading it."""
     with _Readers(workers) as read:
         for start in range(0, len(paths), FILES_AT_ONCE):
             part = paths[start : start + FILES_AT_ONCE]
-            if library is None:
+            if known is None:
                 yield from zip(part, read(part), strict=True)
                 continue
-            stamps = {path: stamp_of(path) for path in part if path.is_file()}
-            found = {path: library.find(path, stamp) for path, stamp in stamps.items()}
-            missing = [path for path in part if found.get(path) is None]
+            stamps = {path: stamp for path in part if (stamp := stamp_of(path)) is not None}
+            found = known.find(stamps)
+            missing = [path for path in part if path not in found]
             fresh = dict(zip(missing, read(missing), strict=True))
-            library.add((path, stamps[path], entry) for path, entry in fresh.items() if path in stamps)
-            for path in part:
-                # Scores from the library are parts of a mapped file, which take no memory of their own.
-                entry = found.get(path)
-                if entry is None and path in stamps:
-                    entry = library.find(path, stamps[path])
-                yield path, entry or fresh[path]
+            known.add(stamps, fresh)
+            # Scores from the library are parts of a mapped file, which take no memory of their own.
+            found |= known.find({path: stamps[path] for path in missing if path in stamps})
+            yield from ((path, found.get(path) or fresh[path]) for path in part)
+
+
+class _Known:
+    """What a library knows of the files below a folder."""
+
+    def __init__(self, library: Library, root: Path) -> None:
+        self.library, self.root = library, root
+
+    def _name(self, path: Path) -> bytes:
+        return os.fsencode(path.relative_to(self.root))
+
+    def find(self, stamps: dict[Path, Stamp]) -> dict[Path, Entry]:
+        """Entries of those of the files that are known as they are now."""
+        entries = {path: self.library.find(self._name(path), stamp) for path, stamp in stamps.items()}
+        return {path: entry for path, entry in entries.items() if entry is not None}
+
+    def add(self, stamps: dict[Path, Stamp], entries: dict[Path, Entry]) -> None:
+        """Keep what was read, but for files that could not be: the next time they may be readable."""
+        lasting = [path for path in stamps if path in entries and entries[path].facts.get("lasting", True)]
+        self.library.add((self._name(path), stamps[path], entries[path]) for path in lasting)
+
+    def keep_only(self, paths: list[Path]) -> None:
+        """Forget all other files."""
+        self.library.keep_only(map(self._name, paths))
 
 
 class _Readers:
@@ -217,7 +241,7 @@ def examine(path: Path) -> Entry:
     except MidiError as error:
         return _unusable("unreadable", str(error).removeprefix(f"{path}: "))
     except OSError as error:
-        return _unusable("unreadable", error.strerror or "input/output error")
+        return _unusable("unreadable", error.strerror or "input/output error", lasting=False)
     return _examine_score(score) if len(score) else _unusable("no notes", "there is nothing to learn from")
 
 

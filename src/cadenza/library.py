@@ -1,10 +1,12 @@
 """Scores of many files in one memory-mapped file, so that a folder is read once, and then only what changed.
 
-    index.sqlite   of each file: when it changed last, what was found out about it, where its score lies
-    scores.bin     the arrays of all scores, one after the other
+    index.sqlite     of each file: when it changed last, what was found out about it, where its score lies
+    scores-<n>.bin   the arrays of all scores, one after the other
 
 A row is committed after the bytes that it points to, so a run may be stopped at any moment; what it left
-behind the last row is written over. All of this can be thrown away: it is made again from the files.
+behind the last row is written over. What is to be made anew gets a new scores file, named by its
+generation n, so that processes which still read the old one are not disturbed. All of this can be thrown
+away: it is made again from the files.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import json
 import mmap
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,7 @@ from cadenza.errors import InputError
 from cadenza.score import METRE, NOTE, TEMPO, Score
 from cadenza.version import __version__
 
-FORMAT = f"2 {__version__}"  # what was found out by another version is found out anew
+FORMAT = f"3 {__version__}"  # what was found out by another version is found out anew
 WASTE_ALLOWED = 2**26  # bytes of scores that no row points to, before all is made anew
 _LOCK_SECONDS = 60.0
 _PARTS = (NOTE, TEMPO, METRE)
@@ -41,9 +44,12 @@ class Entry:
     score: Score | None
 
 
-def stamp_of(path: Path) -> Stamp:
-    """What changes when a file does; raises OSError."""
-    status = path.stat()
+def stamp_of(path: Path) -> Stamp | None:
+    """What changes when a file does; None if it cannot be asked."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
     return status.st_size, status.st_mtime_ns
 
 
@@ -57,15 +63,30 @@ def default_library(root: Path) -> Path:
 
 
 class Library:
-    """The library in `folder`, made if there is none; for one process at a time, since it may be made anew."""
+    """The library in `folder`, made if there is none; several processes may use it at once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.generation = -1  # of the scores file that is mapped
+        self.mapped: Any = b""
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._open()
+            path = folder / "index.sqlite"
+            self.database = sqlite3.connect(path, timeout=_LOCK_SECONDS, isolation_level=None)
+            with self._transaction():
+                self._prepare()
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from error
+
+    def __enter__(self) -> Library:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the index; scores that were given out stay readable."""
+        self.database.close()
 
     def _unusable(self, error: Exception) -> InputError:
         return InputError(
@@ -73,68 +94,78 @@ class Library:
             "or leave --cache out."
         )
 
-    def _open(self) -> None:
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Nobody else writes meanwhile, and all that is written is kept, or nothing."""
+        self.database.execute("BEGIN IMMEDIATE")
         try:
-            self._connect()
-            waste = self._end() - self._live()
-            whole = (self.folder / "scores.bin").stat().st_size >= self._end()
-            usable = whole and self._format() == FORMAT and waste <= max(WASTE_ALLOWED, self._live())
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise
-            usable = False
-        if not usable:
-            self.database.close()
-            for name in ("index.sqlite", "index.sqlite-wal", "index.sqlite-shm", "scores.bin"):
-                (self.folder / name).unlink(missing_ok=True)
-            self._connect()
-        self._map()
+            yield
+        except BaseException:
+            self.database.execute("ROLLBACK")
+            raise
+        self.database.execute("COMMIT")
 
-    def _connect(self) -> None:
-        path = self.folder / "index.sqlite"
-        self.database = sqlite3.connect(path, timeout=_LOCK_SECONDS, isolation_level=None)
-        self.database.execute("PRAGMA journal_mode = WAL")
-        self.database.execute("PRAGMA synchronous = NORMAL")
-        self.database.execute("CREATE TABLE IF NOT EXISTS about (format TEXT)")
-        self.database.execute(
-            "CREATE TABLE IF NOT EXISTS files (path BLOB PRIMARY KEY, size INTEGER, changed INTEGER,"
-            " facts TEXT, ticks INTEGER, start INTEGER, notes INTEGER, tempi INTEGER, metres INTEGER,"
+    def _prepare(self) -> None:
+        """Make the tables, and empty them if another version filled them or if most bytes are waste."""
+        execute = self.database.execute
+        execute("CREATE TABLE IF NOT EXISTS about (format TEXT, generation INTEGER)")
+        row = execute("SELECT format, generation FROM about").fetchone()
+        if row is not None and row[0] == FORMAT and not self._is_wasteful():
+            return
+        execute("DELETE FROM about")
+        execute("INSERT INTO about VALUES (?, ?)", (FORMAT, row[1] + 1 if row else 0))
+        execute("DROP TABLE IF EXISTS files")
+        execute(
+            "CREATE TABLE files (path BLOB PRIMARY KEY, size INTEGER, changed INTEGER, facts TEXT,"
+            " generation INTEGER, ticks INTEGER, start INTEGER, notes INTEGER, tempi INTEGER, metres INTEGER,"
             " bytes INTEGER) WITHOUT ROWID"
         )
-        if self._format() is None:
-            self.database.execute("INSERT INTO about VALUES (?)", (FORMAT,))
-        (self.folder / "scores.bin").touch()
+        for old in self.folder.glob("scores-*.bin"):
+            with suppress(OSError):  # where an open file cannot be deleted, the next time does it
+                old.unlink()
 
-    def _format(self) -> str | None:
-        row = self.database.execute("SELECT format FROM about").fetchone()
-        return row[0] if row else None
+    def _is_wasteful(self) -> bool:
+        live = int(self.database.execute("SELECT coalesce(sum(bytes), 0) FROM files").fetchone()[0])
+        return self._end() - live > max(WASTE_ALLOWED, live)
 
     def _end(self) -> int:
         """Where the last score ends."""
         return int(self.database.execute("SELECT coalesce(max(start + bytes), 0) FROM files").fetchone()[0])
 
-    def _live(self) -> int:
-        return int(self.database.execute("SELECT coalesce(sum(bytes), 0) FROM files").fetchone()[0])
+    def _scores(self, generation: int) -> Path:
+        return self.folder / f"scores-{generation}.bin"
 
-    def _map(self) -> None:
-        with (self.folder / "scores.bin").open("rb") as file:
-            length = os.fstat(file.fileno()).st_size
-            self.mapped: Any = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if length else b""
+    def _map(self, generation: int, end: int) -> bool:
+        """Map so many bytes of a generation's scores at least; tells whether they are there."""
+        if generation == self.generation and end <= len(self.mapped):
+            return True
+        try:
+            with self._scores(generation).open("rb") as file:
+                if os.fstat(file.fileno()).st_size < end:
+                    return False
+                self.mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if end else b""
+        except FileNotFoundError:  # made anew by another process
+            return False
+        self.generation = generation
+        return True
 
-    def find(self, path: Path, stamp: Stamp) -> Entry | None:
-        """What is known of the file as it is now; None if it has not been read since it changed."""
-        row = self.database.execute(
-            "SELECT facts, ticks, start, notes, tempi, metres, bytes FROM files"
-            " WHERE path = ? AND size = ? AND changed = ?",
-            (os.fsencode(path), *stamp),
-        ).fetchone()
-        if row is None:
-            return None
-        facts, ticks, start, *counts, n_bytes = row
-        if ticks is None:
-            return Entry(json.loads(facts), None)
-        if start + n_bytes > len(self.mapped):
-            self._map()
+    def find(self, name: bytes, stamp: Stamp) -> Entry | None:
+        """What is known of the file of that name as it is now; None if it was not read since it changed."""
+        try:
+            row = self.database.execute(
+                "SELECT facts, generation, ticks, start, notes, tempi, metres, bytes FROM files"
+                " WHERE path = ? AND size = ? AND changed = ?",
+                (name, *stamp),
+            ).fetchone()
+            if row is None:
+                return None
+            facts, generation, ticks, start, *counts, n_bytes = row
+            if ticks is None:
+                return Entry(json.loads(facts), None)
+            if not self._map(generation, start + n_bytes):
+                return None
+        except (OSError, sqlite3.Error) as error:
+            raise self._unusable(error) from error
         return Entry(json.loads(facts), self._score(ticks, start, counts))
 
     def _score(self, ticks: int, start: int, counts: list[int]) -> Score:
@@ -144,36 +175,42 @@ class Library:
             start += count * dtype.itemsize
         return Score(ticks, *arrays)
 
-    def add(self, entries: Iterable[tuple[Path, Stamp, Entry]]) -> None:
-        """Keep what was found out about these files, all or nothing; raises InputError if it cannot."""
+    def add(self, entries: Iterable[tuple[bytes, Stamp, Entry]]) -> None:
+        """Keep what was found out about the files of these names; raises InputError if it cannot."""
         entries = list(entries)  # which may take time, and others wait for the lock
         try:
-            self.database.execute("BEGIN IMMEDIATE")
-            try:
+            with self._transaction():
                 self._write(entries)
-            except BaseException:
-                self.database.execute("ROLLBACK")
-                raise
-            self.database.execute("COMMIT")
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from error
 
-    def _write(self, entries: list[tuple[Path, Stamp, Entry]]) -> None:
+    def _write(self, entries: list[tuple[bytes, Stamp, Entry]]) -> None:
         rows: list[tuple[Any, ...]] = []
-        with (self.folder / "scores.bin").open("r+b") as file:
+        (generation,) = self.database.execute("SELECT generation FROM about").fetchone()
+        path = self._scores(generation)
+        path.touch()
+        with path.open("r+b") as file:
             start = file.seek(self._end())
-            for path, stamp, entry in entries:
+            for name, stamp, entry in entries:
                 row, data = _row(entry.score, start)
                 file.write(data)
                 start += len(data)
-                rows.append((os.fsencode(path), *stamp, json.dumps(entry.facts), *row))
+                rows.append((name, *stamp, json.dumps(entry.facts), generation, *row))
             file.flush()
             os.fsync(file.fileno())
-        self.database.executemany("REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self.database.executemany("REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
-    def close(self) -> None:
-        """Let go of the index; scores that were given out stay readable."""
-        self.database.close()
+    def keep_only(self, names: Iterable[bytes]) -> None:
+        """Forget the files of all other names."""
+        kept = set(names)
+        try:
+            known = [name for (name,) in self.database.execute("SELECT path FROM files")]
+            gone = [(name,) for name in known if name not in kept]
+            if gone:
+                with self._transaction():
+                    self.database.executemany("DELETE FROM files WHERE path = ?", gone)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
 
 
 def _row(score: Score | None, start: int) -> tuple[tuple[int | None, ...], bytes]:
