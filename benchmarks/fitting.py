@@ -44,13 +44,18 @@ def parser(description: str, data: str) -> argparse.ArgumentParser:
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     found.add_argument(data, type=Path, required=True, help="file with the official splits")
-    found.add_argument("--minutes", type=float, default=30.0, help="to train, evaluations included")
-    found.add_argument("--model", choices=ARCHITECTURES, default="lstm")
-    found.add_argument("--seed", type=int, default=0)
+    add_training_options(found, minutes=30.0)
     found.add_argument("--width", type=int, help="of the network; default: what did best")
     found.add_argument("--dropout", type=float, help="default: what did best")
-    found.add_argument("--threads", type=int, help="default: one for each core")
     return found
+
+
+def add_training_options(parser: argparse.ArgumentParser, minutes: float) -> None:
+    """Those that all benchmarks share which train."""
+    parser.add_argument("--minutes", type=float, default=minutes, help="to train, evaluations included")
+    parser.add_argument("--model", choices=ARCHITECTURES, default="lstm")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, help="default: one for each core")
 
 
 def report(
@@ -122,7 +127,8 @@ def fit(
     while (share := (time.perf_counter() - start) / (60 * minutes)) < 1.0:
         batch_nats, n = learner.learn(stream.next_batch(), share)
         nats, events = nats + batch_nats, events + n
-        if share * EVALUATIONS < len(curve) + 1 and time.perf_counter() - start < 59.5 * minutes:
+        over = time.perf_counter() - start >= 60 * minutes
+        if share * EVALUATIONS < len(curve) + 1 and not over:
             continue
         judged.load_state_dict(learner.weights())
         valid = measure(judged)

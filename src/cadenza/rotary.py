@@ -7,10 +7,17 @@ from __future__ import annotations
 CYCLE = 3 * 2**14
 TIME, ORDER = 0, 1  # clocks: steps that have passed, events that have passed
 
+_PERIODS = sorted([2.0**n for n in range(1, 15)] + [3 * 2.0**n for n in range(15)])
+
 
 def rotary_clocks(pairs: int, has_time: bool) -> tuple[list[int], list[float]]:
     """The clock and the period of each pair: half of them by time, if there is one, the others by order."""
-    periods = sorted([2.0**n for n in range(1, 15)] + [3 * 2.0**n for n in range(15)])
     by_time = pairs // 2 if has_time else 0
-    chosen = [periods[n % len(periods)] for n in [*range(by_time), *range(pairs - by_time)]]
-    return [TIME] * by_time + [ORDER] * (pairs - by_time), chosen
+    by_order = pairs - by_time
+    return [TIME] * by_time + [ORDER] * by_order, _spread(by_time) + _spread(by_order)
+
+
+def _spread(count: int) -> list[float]:
+    """So many periods, from short ones that tell neighbours apart to CYCLE, within which nothing looks alike."""
+    last = len(_PERIODS) - 1
+    return [_PERIODS[last - n * last // max(1, count - 1)] for n in reversed(range(count))]
