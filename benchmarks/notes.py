@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ import torch
 from benchmarks import fitting
 from benchmarks.tutorial import exit_code, require
 from cadenza.corpus import scan, split
-from cadenza.dataset import AugmentedScores, Augmentation, PieceSource, shuffled
+from cadenza.dataset import Augmentation, AugmentedScores, PieceSource, shuffled
 from cadenza.events import EncodedPiece, NoteEvents
 from cadenza.learner import Recipe
 from cadenza.midi import midi_bytes
@@ -41,7 +41,7 @@ SEMITONES = 6
 BPE_VOCABULARY = 2000
 EVALUATION_NOTES = 15_000
 # REMI spends about four tokens on a note: its windows and its Transformer's memory are longer.
-REMI_WINDOW, REMI_MEMORY = 256, 512
+REMI_WINDOW, REMI_MEMORY = 256, 256
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Tokenised:
     source: PieceSource  # of the training pieces
     window: int
     changes: dict[str, int]  # to the network of the preset
+    encode_without: Callable[[Score], EncodedPiece] | None = None  # not told what followed the last time
 
 
 class Remi:
@@ -166,8 +167,9 @@ def tokenised(tokens: str, scores: Sequence[Score], seed: int) -> Tokenised:
     """The representation of that name, and the training scores in it."""
     if tokens == "events":
         events = NoteEvents()
-        source = AugmentedScores(scores, events, Augmentation(SEMITONES), seed)
-        return Tokenised(events.schema, events.encode_piece, source, PRESETS["small"].window, {})
+        varied = AugmentedScores(scores, events, Augmentation(SEMITONES), seed)
+        without = partial(events.encode_piece, matches=False)
+        return Tokenised(events.schema, events.encode_piece, varied, PRESETS["small"].window, {}, without)
     remi = Remi(scores, bpe=tokens == "bpe")
     pieces = [(np.array(remi.ids(score)), _shifts(score)) for score in scores]
     source = TransposedTokens(remi, pieces, seed)
@@ -212,6 +214,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     pieces = [form.encode(score) for score in valid]
     notes = sum(map(len, valid))
+    without = None
+    if form.encode_without is not None:
+        without = round(measure(fit.model, [form.encode_without(score) for score in valid], notes), 4)
     return {
         "benchmark": "notes",
         "folder": arguments.folder.name,
@@ -220,6 +225,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "seed": arguments.seed,
         "minutes": arguments.minutes,
         "nats_per_note": round(measure(fit.model, pieces, notes), 4),
+        "without_matches": without,
         "tokens_per_note": round(sum(map(len, pieces)) / notes, 3),
         "valid_notes": notes,
         "held_out": round(fit.valid, 4),

@@ -38,8 +38,6 @@ from cadenza.events import NoteEvents
 from cadenza.midi import read_midi
 
 if TYPE_CHECKING:
-    import torch
-
     from cadenza.training import _Run
 
 READ_FILES = 5  # that music21 reads too
@@ -88,11 +86,12 @@ class Bench:
         say(f"measuring {group} ...")
         for contender in contenders:
             contender.work()
-        rounds = [[_rate(c.work, self.seconds) for c in contenders] for _ in range(self.rounds)]
+        rounds = [[rate(c.work, self.seconds) for c in contenders] for _ in range(self.rounds)]
         return [_row(group, unit, c, rounds, k) for k, c in enumerate(contenders)]
 
 
-def _rate(work: Callable[[], float], seconds: float) -> float:
+def rate(work: Callable[[], float], seconds: float) -> float:
+    """How much work is done in a second, measured for at least so many seconds."""
     done, started = 0.0, time.perf_counter()
     while True:
         done += work()
@@ -323,19 +322,20 @@ def machine(bench: Bench) -> list[Row]:
 
     from cadenza.learner import has_fast_bfloat16
 
-    kinds = {"fp32": torch.float32}
+    kinds = {"fp32": "float32"}
     if has_fast_bfloat16(torch.device("cpu")):
-        kinds["bf16"] = torch.bfloat16
-    products = [Contender(f"{name} matrix product", _product(kind)) for name, kind in kinds.items()]
+        kinds["bf16"] = "bfloat16"
+    products = [Contender(f"{name} matrix product", matrix_product(kind)) for name, kind in kinds.items()]
     rows = bench.measure("machine", "GFLOP/s", products)
     return rows + bench.measure("machine", "GB/s", [Contender("memory copy, read and written", _copy())])
 
 
-def _product(kind: torch.dtype) -> Callable[[], float]:
+def matrix_product(kind: str) -> Callable[[], float]:
+    """Multiplies two large matrices of this kind of number; returns the GFLOP that takes."""
     import torch
 
-    a = torch.randn(MATRIX, MATRIX).to(kind)
-    b = torch.randn(MATRIX, MATRIX).to(kind)
+    a = torch.randn(MATRIX, MATRIX).to(getattr(torch, kind))
+    b = torch.randn(MATRIX, MATRIX).to(getattr(torch, kind))
     out = torch.empty_like(a)
 
     def work() -> float:

@@ -32,6 +32,7 @@ from cadenza.errors import CadenzaError, InputError
 
 if TYPE_CHECKING:
     from cadenza.corpus import Piece
+    from cadenza.model_folder import ModelFolder
     from cadenza.training import Prepared
 
 WINDOW = 100
@@ -232,17 +233,16 @@ def measure_ours(prepared: Prepared, minutes: float) -> dict[str, Any]:
     return _result(reached, steps, steps * preset.lanes * preset.window)
 
 
-def _probabilities(folder: Any, prepared: Prepared) -> NDArray[Any]:
+def _probabilities(folder: ModelFolder, prepared: Prepared) -> NDArray[Any]:
     """Of every name (N, classes) at every place of the held-out pieces, each piece from its start."""
     from cadenza.dataset import with_start
 
     graph = folder.graph("fp32", threads=0)
     tables = []
     for piece in prepared.held_out:
-        encoded = with_start(prepared.representation.encode_piece(piece.score))
-        events, context = encoded.events.astype(np.int64), encoded.context.astype(np.int64)
-        hidden, _ = graph.advance(events[None, :-1], context[None, :-1], graph.initial_state(1))
-        _, logits = graph.field_logits(0, hidden[0], events[1:], context[1:])
+        events = with_start(prepared.representation.encode_piece(piece.score)).events.astype(np.int64)
+        _, logits, _ = graph.advance_far(events[None, :-1], graph.initial_state(1))
+        logits = logits[0]
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         tables.append(odds / odds.sum(axis=1, keepdims=True))
     return np.concatenate(tables)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from cadenza.context import (
     ECHO_DURATION,
     ECHO_PITCH,
     ECHO_VELOCITY,
+    MATCH,
+    MATCH_DURATION,
+    MATCH_ONSET,
+    MATCH_PITCH,
     N_CONTEXT,
     NEXT_ONSET,
     ContextTracker,
@@ -55,7 +62,7 @@ def test_echoes_tell_what_was_played_a_bar_earlier() -> None:
     assert piece.context[repeated, ECHO_VELOCITY].tolist() == [2, 5, 7]
     assert piece.context[repeated, NEXT_ONSET].tolist() == [12, 12, 36]
     first = np.flatnonzero(piece.events[:, KIND] > TEMPO_KIND)[:3]
-    assert (piece.context[first, NEXT_ONSET:] == NOT_APPLICABLE).all()
+    assert (piece.context[first, NEXT_ONSET:MATCH] == NOT_APPLICABLE).all()
 
 
 def test_the_context_of_an_event_does_not_depend_on_what_follows() -> None:
@@ -65,3 +72,29 @@ def test_the_context_of_an_event_does_not_depend_on_what_follows() -> None:
     for n in (20, 60, 120):
         start = context_of(whole.events[:n], notes.steps_per_quarter, notes.max_onset)
         np.testing.assert_array_equal(start, whole.context[:n])
+
+
+def _matches(onset: Sequence[int], pitches: Sequence[int]) -> NDArray[np.int16]:
+    """Context of the notes of a piece in 4/4 of these notes, with onsets in quarters."""
+    notes = make_notes(np.array(onset) * 480, 240, pitches, np.full(len(pitches), 64))
+    piece = NoteEvents().encode_piece(Score(480, notes, metres=np.array([(0, 4, 4)], dtype=METRE)))
+    return piece.context[piece.events[:, KIND] > TEMPO_KIND][:-1]
+
+
+def test_a_match_tells_what_followed_the_last_time() -> None:
+    again = _matches(range(10), [60, 62, 64, 65, 67, 60, 62, 64, 65, 69])[7:]  # 64, 65 again, then not 67
+    assert again[:, MATCH].tolist() == [1, 1, 0]
+    assert again[:, MATCH_ONSET].tolist() == [12, 12, NOT_APPLICABLE]
+    assert again[:, MATCH_PITCH].tolist() == [NOT_APPLICABLE, 65, 67]
+    assert again[:, MATCH_DURATION].tolist() == [NOT_APPLICABLE, 5, NOT_APPLICABLE]
+
+
+def test_what_followed_within_a_bar_is_no_match() -> None:
+    assert (_matches(range(12), [60, 62, 64, 65] * 3)[:, MATCH] == 0).all()
+    assert _matches(range(8), [59, 60, 62, 64, 65, 67, 60, 62])[-1, MATCH] == 1
+
+
+def test_matches_may_be_left_untold() -> None:
+    told, untold = (NoteEvents().encode_piece(tune(1), matches=matches) for matches in (True, False))
+    assert (untold.context[:, MATCH:] == NOT_APPLICABLE).all()
+    np.testing.assert_array_equal(untold.context[:, :MATCH], told.context[:, :MATCH])

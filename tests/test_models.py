@@ -27,7 +27,7 @@ REPRESENTATION = NoteEvents(microtiming=True)
 def _model(architecture: str, residual: bool = True) -> LanguageModel:
     torch.manual_seed(1)
     config = ModelConfig(
-        architecture, width=24, layers=2, head_width=12, heads=3, memory=7, residual_heads=residual
+        architecture, width=24, layers=2, head_width=12, heads=3, memory=8, residual_heads=residual
     )
     return build_model(config, REPRESENTATION.schema).eval()
 
@@ -107,6 +107,27 @@ def test_exported_graphs_equal_the_network(architecture: str, residual: bool, tm
         np.testing.assert_allclose(found, field_logits[:, 4].numpy(), atol=1e-4)
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_exported_graphs_take_events_in_parts_of_any_length(architecture: str, tmp_path: Path) -> None:
+    """Fewer and more than the Transformer remembers, and across the end of its clocks' cycle."""
+    model = _model(architecture)
+    write_graphs(tmp_path, dict(model.state_dict()), asdict(model.config), REPRESENTATION, ("fp32",))
+    graph = GraphModel(tmp_path / "graph-fp32", REPRESENTATION.schema)
+    events, context = _batch()
+    columns = torch.cat([events, context], dim=2).numpy()
+    with torch.no_grad():
+        expected, _ = model(events, context)
+    for start in (0, CYCLE - 13):
+        state = graph.initial_state(len(events))
+        if "state_clocks" in state:
+            state["state_clocks"][:, 1] = start
+        parts = []
+        for at in (slice(0, 3), slice(3, 4), slice(4, 6), slice(6, 30), slice(30, None)):
+            x, _, state = graph.advance(columns[:, at], state)
+            parts.append(x)
+        np.testing.assert_allclose(np.concatenate(parts, axis=1), expected.numpy(), atol=1e-4)
+
+
 def test_likelihood_is_the_same_from_torch_and_from_graphs_and_close_in_int8(tmp_path: Path) -> None:
     model = _model("lstm")
     write_graphs(tmp_path, dict(model.state_dict()), asdict(model.config), REPRESENTATION, ("fp32", "int8"))
@@ -127,6 +148,11 @@ def test_quantising_is_silent(caplog: pytest.LogCaptureFixture) -> None:
     arrays = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     quantised(build_graphs(arrays, asdict(model.config), REPRESENTATION.schema)["head_1"])
     assert not caplog.records
+
+
+def test_a_memory_that_the_clocks_cannot_count_is_refused() -> None:
+    with pytest.raises(InputError, match="memory 100"):
+        build_model(ModelConfig("transformer", width=24, heads=3, memory=100), REPRESENTATION.schema)
 
 
 def test_an_unknown_architecture_is_refused() -> None:

@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 
 from cadenza.errors import InputError
-from cadenza.sampling import IntArray, SamplingOptions, Waits, draw
+from cadenza.sampling import IntArray, Noise, SamplingOptions, draw
 
 LOGITS = np.log(np.array([[0.5, 0.25, 0.15, 0.1]], dtype=np.float32))
 
 
 def _draws(
-    options: SamplingOptions, n: int = 40_000, allowed: np.typing.NDArray[np.bool_] | None = None
+    options: SamplingOptions,
+    n: int = 40_000,
+    allowed: np.typing.NDArray[np.bool_] | None = None,
 ) -> IntArray:
     """How often each value is drawn."""
-    waits = Waits(np.random.default_rng(0), [n, 4 * n])
-    race = waits.next()[n:].reshape(n, 4)
-    everything = np.ones((1, 4), bool) if allowed is None else allowed
-    return np.bincount(
-        draw(np.repeat(LOGITS, n, axis=0), np.repeat(everything, n, axis=0), race, options), minlength=4
-    )
+    race = Noise([np.random.default_rng(0)], 4 * n).next([0]).reshape(n, 4)
+    everything = np.repeat(np.ones((1, 4), bool) if allowed is None else allowed, n, axis=0)
+    drawn = draw(np.repeat(LOGITS, n, axis=0), everything, race, options)
+    return np.bincount(drawn, minlength=4)
 
 
 def test_at_temperature_one_the_shares_are_the_probabilities() -> None:
@@ -41,12 +41,25 @@ def test_temperature_sharpens_and_flattens() -> None:
         (SamplingOptions(top_k=2), [0, 1]),
         (SamplingOptions(top_p=0.5), [0]),
         (SamplingOptions(top_p=0.51), [0, 1]),
-        (SamplingOptions(min_p=0.29), [0, 1, 2]),
+        (SamplingOptions(min_p=0.5), [0, 1, 2]),
+        (SamplingOptions(top_k=1), [0]),
         (SamplingOptions(top_k=3, top_p=0.8), [0, 1]),
     ],
 )
 def test_filters_keep_the_likeliest(options: SamplingOptions, kept: list[int]) -> None:
     assert np.flatnonzero(_draws(options)).tolist() == kept
+
+
+def test_min_p_leaves_the_likeliest_its_probability_and_drops_among_the_others() -> None:
+    for min_p, expected in (
+        (0.3, [0.5, 0.25, 0.15, 0.1]),
+        (0.5, [0.5, 0.3125, 0.1875, 0]),
+        (0.7, [0.5, 0.5, 0, 0]),
+    ):
+        np.testing.assert_allclose(_draws(SamplingOptions(min_p=min_p)) / 40_000, expected, atol=0.01)
+    only = np.array([[False, False, True, False]])
+    assert _draws(SamplingOptions(min_p=0.5), allowed=only)[2] == 40_000
+    assert np.flatnonzero(_draws(SamplingOptions(min_p=0.01, top_k=2))).tolist() == [0, 1]
 
 
 def test_what_is_not_allowed_is_never_drawn() -> None:

@@ -99,6 +99,8 @@ def run(arguments: argparse.Namespace) -> None:
     _check_composing(arguments)
     model = arguments.out / "model"
     _train(folder, model, arguments, overwrite=True)
+    if not _speaks():
+        return
     print(model)
     _compose(model, arguments.out, arguments)
     tutorial = Path("test_output.mid")
@@ -476,7 +478,7 @@ def _add_composing_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", type=float, help="above 1 more surprising, below 1 safer")
     parser.add_argument("--top-p", type=float, help="keep the likeliest values up to this probability")
     parser.add_argument("--top-k", type=_natural, help="keep this many of the likeliest values")
-    parser.add_argument("--min-p", type=float, help="drop values below this share of the likeliest")
+    parser.add_argument("--min-p", type=float, help="drop values below this share of the second likeliest")
     parser.add_argument("--prompt", metavar="FILE", type=Path, help="MIDI file to continue")
     parser.add_argument(
         "--prompt-bars", metavar="N", type=_natural, help="use its first N bars (default: all)"

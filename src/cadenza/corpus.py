@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MIN_NOTES = 16
 MAX_NOTES = 200_000
 FILES_AT_ONCE = 512  # read, kept and judged together
+MAX_WORKERS = 32  # processes that read; the disk is the limit soon, and on Windows 61 are
 FILES_WORTH_A_PROCESS = 200
 _FINGERPRINT_STEPS = 24  # per quarter: fine enough to tell two pieces apart
 
@@ -131,7 +132,9 @@ def scan(
     paths = [root] if not root.is_dir() else list(_files_below(root, reports))
     judge = _Judge(root if root.is_dir() else root.parent, allow_drums_only)
     known = None if library is None else _Known(library, root if root.is_dir() else root.parent)
-    for done, (path, entry) in enumerate(_examined(paths, known, workers or os.cpu_count() or 1), 1):
+    for done, (path, entry) in enumerate(
+        _examined(paths, known, workers or min(MAX_WORKERS, os.cpu_count() or 1)), 1
+    ):
         reports.append(judge(path, entry))
         if on_file is not None:
             on_file(done, len(paths))

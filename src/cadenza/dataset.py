@@ -30,8 +30,10 @@ class Representation(Protocol):
     def encode(self, score: Score) -> EventArray:
         """Events (N, fields) of a score."""
 
-    def encode_piece(self, score: Score, *, bars_to_come: int | None = None) -> EncodedPiece:
-        """Events of a score and their context, which may tell how many bars are left."""
+    def encode_piece(
+        self, score: Score, *, bars_to_come: int | None = None, matches: bool = True
+    ) -> EncodedPiece:
+        """Events of a score and their context, which may tell how many bars are left, and what matches."""
 
     def decode(self, events: NDArray[Any]) -> Score:
         """Score of events (N, fields)."""
@@ -47,6 +49,7 @@ class Augmentation:
     semitones: int = 6  # transposed by up to this many, up or down
     stretch: float = 0.05  # of tempo; free performances are stretched in time
     bars_left_share: float = 0.5  # of pieces that tell the network how many bars are left
+    matches_share: float = 0.5  # of pieces that tell what followed when the same was heard before
 
 
 @dataclass(frozen=True)
@@ -125,9 +128,14 @@ class AugmentedScores:
         score = self.scores[index]
         if self.augmentation is None:
             return self.representation.encode_piece(score)
-        known = rng.random() < self.augmentation.bars_left_share
+        bars_left, matches = rng.random(2) < (
+            self.augmentation.bars_left_share,
+            self.augmentation.matches_share,
+        )
         changed = augment(score, self.augmentation, rng)
-        return self.representation.encode_piece(changed, bars_to_come=0 if known else None)
+        return self.representation.encode_piece(
+            changed, bars_to_come=0 if bars_left else None, matches=bool(matches)
+        )
 
 
 class WindowStream:

@@ -210,17 +210,24 @@ class NoteEvents:
         rows[:, ONSET] = np.diff(step, prepend=0)
         return rows
 
-    def encode_piece(self, score: Score, *, bars_to_come: int | None = None) -> EncodedPiece:
+    def encode_piece(
+        self, score: Score, *, bars_to_come: int | None = None, matches: bool = True
+    ) -> EncodedPiece:
         """Events and their context.
 
         bars_to_come: how many bars follow after the piece, 0 if it ends; None does not tell the end.
+        matches: whether the context tells what followed when the same events were heard before.
         """
         events = self.encode(score)
-        return EncodedPiece(events, self.context(events, bars_to_come=bars_to_come))
+        return EncodedPiece(events, self.context(events, bars_to_come=bars_to_come, matches=matches))
 
-    def context(self, events: EventArray, *, bars_to_come: int | None = None) -> EventArray:
+    def context(
+        self, events: EventArray, *, bars_to_come: int | None = None, matches: bool = True
+    ) -> EventArray:
         """Context (N, context fields) of events (N, fields), as `encode_piece` gives it."""
-        return context_of(events, self.steps_per_quarter, self.max_onset, bars_to_come=bars_to_come)
+        return context_of(
+            events, self.steps_per_quarter, self.max_onset, bars_to_come=bars_to_come, matches=matches
+        )
 
     def _rows(
         self, score: Score, tempi: _StepValues, metres: _StepValues, scale: int

@@ -5,6 +5,7 @@ after it takes the one before and gives its logits.
 They are written node by node, so that nothing but the arithmetic is in them:
 
     trunk:       columns (B, T, F + C) of events and context, state... -> x (B, T, W), logits (B, T, size), state...
+                 of a state that keeps the last events, only the `new` ones come out, and the `slots` (T) they go to
     head_k > 0:  x (N, W), columns (N, 1 + known with it) of field k - 1 and context -> x, logits
 
 Sources: ONNX operator specification, opset 20 (gates of LSTM in the order i o f c, of GRU z r h).
@@ -62,13 +63,12 @@ class _Builder:
         sizes_name = self.integers(f"{outputs[0]}.sizes", sizes)
         self.nodes.append(helper.make_node("Split", [x, sizes_name], outputs, name=outputs[0], axis=axis))
 
-    def keep_last(self, x: str, count: int, output: str) -> str:
-        """The last `count` of x (B, slots, ...)."""
-        limits = [
-            self.integers(f"{output}.{name}", [n])
-            for name, n in (("from", -count), ("to", np.iinfo(np.int64).max), ("axis", 1))
+    def slice(self, x: str, limits: tuple[int, int], axis: int, output: str) -> str:
+        names = ("from", "to", "axis")
+        numbers = [
+            self.integers(f"{output}.{name}", [n]) for name, n in zip(names, (*limits, axis), strict=True)
         ]
-        return self.node("Slice", [x, *limits], output)
+        return self.node("Slice", [x, *numbers], output)
 
     def layer_norm(self, x: str, weights: Weights, name: str, output: str) -> str:
         scale = [self.constant(f"{name}.{part}", weights[f"{name}.{part}"]) for part in ("weight", "bias")]
@@ -124,14 +124,21 @@ def _trunk(weights: Weights, config: dict[str, Any], schema: Schema) -> onnx.Mod
         b.layer_norm(hidden, weights, "norm", "x")
     else:
         b.node("Identity", [hidden], "x")
-    inputs += [_float(name, shape) for name, shape in states.items()]
-    after = [_float(f"{name}_after", shape) for name, shape in states.items()]
-    _logits(b, weights, config, 0, "x")
     outputs = [_float("x", ["B", "T", config["width"]]), _float("logits", ["B", "T", schema.fields[0].size])]
-    return b.model(inputs, [*outputs, *after])
+    for name, shape in states.items():
+        inputs.append(_float(name, [config["memory"] if size == MEMORY else size for size in shape]))
+        if MEMORY in shape:
+            outputs.append(_float(f"{name}_new", ["T" if size == MEMORY else size for size in shape]))
+        else:
+            outputs.append(_float(f"{name}_after", shape))
+    if config["architecture"] == "transformer":
+        outputs.append(_integer("slots", ["T"]))
+    _logits(b, weights, config, 0, "x")
+    return b.model(inputs, outputs)
 
 
-States = dict[str, list[Any]]  # shapes of the state inputs by name; each has an output named *_after
+States = dict[str, list[Any]]  # shapes of the state inputs by name
+MEMORY = "memory"  # in a shape: a ring of slots, of which each event overwrites the oldest
 
 
 def _recurrent(b: _Builder, weights: Weights, config: dict[str, Any], embedded: str) -> tuple[str, States]:
@@ -178,20 +185,30 @@ def _cell(b: _Builder, weights: Weights, config: dict[str, Any], layer: int, x: 
 def _transformer(
     b: _Builder, weights: Weights, config: dict[str, Any], schema: Schema, x: str
 ) -> tuple[str, States]:
-    """See models.transformer: the same arithmetic."""
-    memory, width = config["memory"], config["width"]
-    states: States = {"state_used": ["B", memory], "state_clocks": ["B", 2]}
+    """See models.transformer: the same arithmetic, but what an event leaves is written over what the oldest left.
+
+    So no step copies the memory. The clock of events tells which slot is whose, since `memory` divides CYCLE.
+    """
+    heads, size = config["heads"], config["width"] // config["heads"]
+    states: States = {"state_clocks": ["B", 2], "state_used": ["B", MEMORY]}
     turn = _rotary_turn(b, config, schema)
-    mask = _visible(b, memory)
+    masks = _visible(b, config["memory"])
     for layer in range(config["layers"]):
-        states |= {f"state_{layer}_{part}": ["B", memory, width] for part in ("keys", "values")}
-        x = _attention(b, weights, config, layer, x, turn, mask)
+        states |= {
+            f"state_{layer}_keys": ["B", heads, size, MEMORY],
+            f"state_{layer}_values": ["B", heads, MEMORY, size],
+        }
+        x = _attention(b, weights, config, layer, x, turn, masks)
         x = _mlp(b, weights, f"layers.{layer}", x)
     return x, states
 
 
 def _rotary_turn(b: _Builder, config: dict[str, Any], schema: Schema) -> tuple[str, str]:
-    """cos and sin (B, T, 1, pairs) of the angles by which queries and keys are turned; both clocks go on."""
+    """cos and sin (B, T, 1, size) of the angles by which queries and keys are turned; both clocks go on.
+
+    The angles of the first half of a head's numbers are negative, so that x turned is x * cos + exchanged * sin,
+    with the halves exchanged.
+    """
     which, periods = rotary_clocks(config["width"] // config["heads"] // 2, schema.clock is not None)
     one = b.node(
         "Expand",
@@ -208,55 +225,50 @@ def _rotary_turn(b: _Builder, config: dict[str, Any], schema: Schema) -> tuple[s
     cycle = b.constant("cycle", np.array(CYCLE, np.float32))
     now = b.node("Mod", [b.node("Add", [passed, before], "clocks"), cycle], "now", fmod=1)
     b.node("Gather", [now, b.constant("last_event", np.array(-1, np.int64))], "state_clocks_after", axis=1)
-    lengths = np.array(periods, np.float32)
-    within = b.node("Mod", [b.gather(now, which, 2), b.constant("periods", lengths)], "within", fmod=1)
-    frequencies = b.constant("frequencies", (2 * np.pi / lengths).astype(np.float32))
-    angle = b.node("Mul", [within, frequencies], "angle")
+    lengths = np.array(periods * 2, np.float32)
+    within = b.node("Mod", [b.gather(now, which * 2, 2), b.constant("periods", lengths)], "within", fmod=1)
+    signs = np.repeat(np.array([-1, 1], np.float32), len(periods))
+    angle = b.node(
+        "Mul", [within, b.constant("frequencies", 2 * np.float32(np.pi) / lengths * signs)], "angle"
+    )
     angle = b.node("Unsqueeze", [angle, b.integers("heads_axis", [2])], "angle_of_heads")
     return b.node("Cos", [angle], "cos"), b.node("Sin", [angle], "sin")
 
 
-def _visible(b: _Builder, memory: int) -> str:
-    """What to add to scores (B, 1, T, memory + T): 0 for events that are seen, else minus infinity, nearly."""
-    length = b.node("Shape", ["columns"], "length", start=1, end=2)
-    scalar = b.node("Squeeze", [length], "scalar_length")
-    zero, one = (
-        b.constant("range_start", np.array(0, np.int64)),
-        b.constant("range_step", np.array(1, np.int64)),
-    )
-    new = b.node("Range", [zero, scalar, one], "new_slots")
-    total = b.node("Add", [scalar, b.constant("memory", np.array(memory, np.int64))], "n_slots")
-    slots = b.node("Range", [zero, total, one], "slots")
-    ahead = b.node("Unsqueeze", [new, b.integers("query_axis", [1])], "queries")
-    back = b.node("Sub", [slots, ahead], "offset")  # 0 .. memory for the slots that a query sees
+def _visible(b: _Builder, memory: int) -> tuple[str, str]:
+    """What to add to the scores of remembered (B, 1, T, memory) and of new events (T, T): 0, or far below 0."""
+    scalar = b.node("Squeeze", [b.node("Shape", ["columns"], "length", start=1, end=2)], "scalar_length")
+    zero = b.constant("range_start", np.array(0, np.int64))
+    new = b.node("Range", [zero, scalar, b.constant("range_step", np.array(1, np.int64))], "new_events")
+    first = b.gather(b.gather("state_clocks", [0], 0), [1], 1)
+    count = b.node("Cast", [b.node("Squeeze", [first], "first_count")], "count", to=TensorProto.INT64)
+    slots = b.constant("n_slots", np.array(memory, np.int64))
+    b.node("Mod", [b.node("Add", [new, count], "numbers"), slots], "slots")
+    since = b.node("Sub", [count, b.integers("slots_from_one", range(1, memory + 1))], "since")
+    age = b.node("Mod", [since, slots], "age")  # how many events before the last one a slot was written
+    queries = b.node("Unsqueeze", [new, b.integers("query_axis", [1])], "queries")
+    limit = b.node("Sub", [b.constant("oldest", np.array(memory - 1, np.int64)), queries], "limit")
+    old = _unless(b, b.node("LessOrEqual", [age, limit], "old_seen"), "old_mask")
+    unused = b.node("Sub", ["state_used", b.constant("full", np.array(1, np.float32))], "unused")
+    empty = b.node("Mul", [unused, b.constant("far", np.array(1e9, np.float32))], "empty")
+    empty = b.node("Unsqueeze", [empty, b.integers("mask_axes", [1, 2])], "empty_of_heads")
+    ahead = b.node("Sub", [queries, new], "ahead")
     seen = b.node(
         "And",
         [
-            b.node("GreaterOrEqual", [back, zero], "recent"),
-            b.node("LessOrEqual", [back, b.constant("oldest", np.array(memory, np.int64))], "past"),
+            b.node("GreaterOrEqual", [ahead, zero], "not_later"),
+            b.node("LessOrEqual", [ahead, slots], "recent"),
         ],
-        "seen",
+        "new_seen",
     )
-    hidden = b.constant("hidden_score", np.array(-1e9, np.float32))
-    band = b.node("Where", [seen, b.constant("seen_score", np.array(0, np.float32)), hidden], "band")
-    fresh = b.node(
-        "Expand",
-        [
-            b.constant("full", np.ones((1, 1), np.float32)),
-            b.node("Shape", ["columns"], "batch_and_length", start=0, end=2),
-        ],
-        "fresh",
-    )
-    used = b.node("Concat", ["state_used", fresh], "used", axis=1)
-    b.keep_last(used, memory, "state_used_after")
-    unused = b.node(
-        "Mul",
-        [b.node("Sub", [used, "full"], "unused"), b.constant("far", np.array(1e9, np.float32))],
-        "empty",
-    )
-    return b.node(
-        "Add", [b.node("Unsqueeze", [unused, b.integers("mask_axes", [1, 2])], "of_slots"), band], "mask"
-    )
+    shape = b.node("Shape", ["columns"], "batch_and_length", start=0, end=2)
+    b.node("Expand", ["full", shape], "state_used_new")
+    return b.node("Add", [empty, old], "mask_of_remembered"), _unless(b, seen, "mask_of_new")
+
+
+def _unless(b: _Builder, seen: str, output: str) -> str:
+    hidden = b.constant(f"{output}.hidden", np.array(-1e9, np.float32))
+    return b.node("Where", [seen, b.constant(f"{output}.seen", np.array(0, np.float32)), hidden], output)
 
 
 def _attention(
@@ -266,57 +278,57 @@ def _attention(
     layer: int,
     x: str,
     turn: tuple[str, str],
-    mask: str,
+    masks: tuple[str, str],
 ) -> str:
-    heads, width, memory, name = config["heads"], config["width"], config["memory"], f"layers.{layer}"
+    heads, width, name = config["heads"], config["width"], f"layers.{layer}"
     size = width // heads
-    of_heads = b.integers(f"{name}.of_heads", [0, -1, heads, size])
     normed = b.layer_norm(x, weights, f"{name}.norm_attention", f"{name}.attention_in")
-    projected = b.linear(normed, weights, f"{name}.query_key_value", f"{name}.qkv")
-    parts = [f"{name}.to_turn", f"{name}.value"]
-    b.split(projected, parts, [2 * width, width])
-    both = b.node("Reshape", [parts[0], b.integers(f"{name}.both", [0, 0, 2 * heads, size])], f"{name}.qk")
-    turned = _rotated(b, both, turn, size, name)
-    query, key = f"{name}.query", f"{name}.key"
-    b.split(turned, [query, key], [heads, heads], axis=2)
-    flat = b.node("Reshape", [key, b.integers(f"{name}.flat", [0, 0, width])], f"{name}.flat_key")
-    keys, values = (
-        b.node("Concat", [f"state_{layer}_{part}", new], f"{name}.all_{part}", axis=1)
-        for part, new in (("keys", flat), ("values", parts[1]))
+    projection = _with_exchanged(weights, f"{name}.query_key_value", width, heads)
+    projected = b.linear(normed, projection, f"{name}.query_key_value", f"{name}.qkv")
+    parts = [f"{name}.{part}" for part in ("plain", "exchanged", "value")]
+    b.split(projected, parts, [2 * width, 2 * width, width])
+    both = b.integers(f"{name}.both", [0, 0, 2 * heads, size])
+    products = [
+        b.node("Mul", [b.node("Reshape", [part, both], f"{part}.of_heads"), angle], f"{part}.turned")
+        for part, angle in zip(parts, turn, strict=False)
+    ]
+    turned = b.node("Add", products, f"{name}.turned")
+    b.split(turned, [f"{name}.query", f"{name}.key"], [heads, heads], axis=2)
+    q = b.node("Transpose", [f"{name}.query"], f"{name}.q", perm=[0, 2, 1, 3])
+    k = b.node("Transpose", [f"{name}.key"], f"state_{layer}_keys_new", perm=[0, 2, 3, 1])
+    values = b.node("Reshape", [parts[2], b.integers(f"{name}.of_heads", [0, 0, heads, size])], f"{name}.v4")
+    v = b.node("Transpose", [values], f"state_{layer}_values_new", perm=[0, 2, 1, 3])
+    scores = [
+        b.node("Add", [b.node("MatMul", [q, keys], f"{keys}.scores"), mask], f"{keys}.masked")
+        for keys, mask in zip((f"state_{layer}_keys", k), masks, strict=True)
+    ]
+    shares = b.node(
+        "Softmax", [b.node("Concat", scores, f"{name}.scores", axis=3)], f"{name}.shares", axis=-1
     )
-    for part, slots in (("keys", keys), ("values", values)):
-        b.keep_last(slots, memory, f"state_{layer}_{part}_after")
-    scaled = b.node(
-        "Mul", [query, b.constant(f"{name}.scale", np.array(size**-0.5, np.float32))], f"{name}.scaled"
+    memory, end = config["memory"], int(np.iinfo(np.int64).max)
+    mixed = [
+        b.node("MatMul", [b.slice(shares, limits, 3, f"{slots}.shares"), slots], f"{slots}.mixed")
+        for slots, limits in ((f"state_{layer}_values", (0, memory)), (v, (memory, end)))
+    ]
+    together = b.node(
+        "Transpose", [b.node("Add", mixed, f"{name}.mixed")], f"{name}.mixed_t", perm=[0, 2, 1, 3]
     )
-    q = b.node("Transpose", [scaled], f"{name}.q", perm=[0, 2, 1, 3])
-    k = b.node(
-        "Transpose", [b.node("Reshape", [keys, of_heads], f"{name}.k4")], f"{name}.k", perm=[0, 2, 3, 1]
-    )
-    v = b.node(
-        "Transpose", [b.node("Reshape", [values, of_heads], f"{name}.v4")], f"{name}.v", perm=[0, 2, 1, 3]
-    )
-    scores = b.node("Add", [b.node("MatMul", [q, k], f"{name}.scores"), mask], f"{name}.masked")
-    mixed = b.node("MatMul", [b.node("Softmax", [scores], f"{name}.weights", axis=-1), v], f"{name}.mixed")
-    mixed = b.node("Transpose", [mixed], f"{name}.mixed_t", perm=[0, 2, 1, 3])
-    mixed = b.node("Reshape", [mixed, b.integers(f"{name}.width", [0, 0, width])], f"{name}.mixed_flat")
-    attended = b.linear(mixed, weights, f"{name}.attended", f"{name}.attended")
+    flat = b.node("Reshape", [together, b.integers(f"{name}.width", [0, 0, width])], f"{name}.mixed_flat")
+    attended = b.linear(flat, weights, f"{name}.attended", f"{name}.attended")
     return b.node("Add", [x, attended], f"{name}.after_attention")
 
 
-def _rotated(b: _Builder, x: str, turn: tuple[str, str], size: int, name: str) -> str:
-    """x (B, T, heads, size) with its pairs turned."""
-    cos, sin = turn
-    halves = [f"{name}.turn_a", f"{name}.turn_b"]
-    b.split(x, halves, [size // 2, size // 2], axis=3)
-    products = {
-        (n, m): b.node("Mul", [half, angle], f"{name}.turn_{n}{m}")
-        for n, half in enumerate(halves)
-        for m, angle in enumerate((cos, sin))
-    }
-    first = b.node("Sub", [products[0, 0], products[1, 1]], f"{name}.turned_a")
-    second = b.node("Add", [products[0, 1], products[1, 0]], f"{name}.turned_b")
-    return b.node("Concat", [first, second], f"{name}.turned", axis=3)
+def _with_exchanged(weights: Weights, name: str, width: int, heads: int) -> Weights:
+    """The projection to queries (scaled) and keys, to these with the halves of every head exchanged, to values."""
+    size = width // heads
+    exchanged = np.arange(2 * width).reshape(2 * heads, 2, size // 2)[:, ::-1].ravel()
+    scale = np.repeat(np.array([size**-0.5, 1], np.float32), width)
+    found = {}
+    for part in ("weight", "bias"):
+        whole = weights[f"{name}.{part}"]
+        plain = (whole[: 2 * width].T * scale).T
+        found[f"{name}.{part}"] = np.concatenate([plain, plain[exchanged], whole[2 * width :]])
+    return found
 
 
 def _mlp(b: _Builder, weights: Weights, name: str, x: str) -> str:

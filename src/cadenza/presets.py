@@ -14,9 +14,7 @@ class Preset:
 
     description: str
     model: dict[str, Any]  # arguments of ModelConfig
-    transformer: dict[
-        str, Any
-    ]  # those that differ, and its learning rate, where the network is a Transformer
+    transformer: dict[str, Any]  # those that differ if it is a Transformer, and its learning rate
     representation: str = "note-events"
     lanes: int = 16  # windows in a batch
     window: int = 128  # events in a window
@@ -25,9 +23,9 @@ class Preset:
     minutes: float | None = 3.0
     epochs: float | None = None
     augment: bool = True
-    sampling: dict[str, float] = field(default_factory=lambda: {"temperature": 1.0, "min_p": 0.05})
+    sampling: dict[str, float] = field(default_factory=lambda: {"temperature": 1.0, "min_p": 0.2})
     # A network that has learned for a few minutes spreads its guesses wider, and needs a firmer hand.
-    sampling_when_short: dict[str, float] = field(default_factory=lambda: {"temperature": 1.0, "min_p": 0.2})
+    sampling_when_short: dict[str, float] = field(default_factory=lambda: {"temperature": 1.0, "min_p": 0.3})
 
     def network(self, architecture: str | None) -> tuple[dict[str, Any], float]:
         """Arguments of ModelConfig and the highest learning rate; None stands for the preset's own kind."""
@@ -42,11 +40,11 @@ class Preset:
 PRESETS = {
     "small": Preset(
         "good after three minutes on a laptop",
-        {"architecture": "lstm", "width": 240, "layers": 2, "head_width": 128, "dropout": 0.1},
-        {"width": 192, "layers": 4, "heads": 4, "memory": 256, "learning_rate": 1e-3},
+        {"architecture": "transformer", "width": 128, "layers": 2, "head_width": 128, "dropout": 0.1},
+        {"heads": 4, "memory": 64, "learning_rate": 3e-3},
     ),
     "large": Preset(
-        "for an hour or a GPU",
+        "for a GPU, or many hours",
         {"architecture": "lstm", "width": 512, "layers": 3, "head_width": 256, "dropout": 0.2},
         {"width": 512, "layers": 8, "heads": 8, "memory": 512, "learning_rate": 6e-4},
         lanes=32,
@@ -63,7 +61,7 @@ PRESETS = {
             "dropout": 0.3,
             "residual_heads": False,
         },
-        {"layers": 3, "heads": 8, "memory": 100, "learning_rate": 5e-4},
+        {"layers": 3, "heads": 8, "memory": 96, "learning_rate": 5e-4},
         representation="notes-and-chords",
         lanes=64,
         window=100,

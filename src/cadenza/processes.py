@@ -23,14 +23,16 @@ class Processes:
     rank: int = 0
     size: int = 1
     restarts: int = 0  # how often torchrun has started these processes anew
+    start: str = ""  # which start of torchrun they belong to, restarts included
 
     @classmethod
     def join(cls) -> Processes:
         """Meet the others, if torchrun started this process; raises InputError if it cannot."""
         size = int(os.environ.get("WORLD_SIZE", "1"))
         restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+        start = os.environ.get("TORCHELASTIC_RUN_ID", "")
         if size == 1:
-            return cls(restarts=restarts)
+            return cls(restarts=restarts, start=start)
         if not dist.is_initialized():
             try:
                 _meet(restarts)
@@ -38,7 +40,7 @@ class Processes:
                 raise InputError(
                     f"cannot meet the other {size - 1} processes ({error}); start all with torchrun."
                 ) from error
-        return cls(dist.get_rank(), size, restarts)
+        return cls(dist.get_rank(), size, restarts, start)
 
     @property
     def is_first(self) -> bool:

@@ -31,6 +31,13 @@ class GraphModel:
         self.heads = [_session(folder / f"head_{k}.onnx", options) for k in range(1, len(schema.fields))]
         self.state_names = [i.name for i in self.trunk.get_inputs() if i.name.startswith("state_")]
         self.state_shapes = [i.shape for i in self.trunk.get_inputs() if i.name.startswith("state_")]
+        outputs = {output.name: output.shape for output in self.trunk.get_outputs()}
+        new = {name: outputs.get(f"{name}_new") for name in self.state_names}
+        self.rings = {name: shape.index("T") for name, shape in new.items() if shape is not None}
+        self.replaced = [name for name in self.state_names if name not in self.rings]
+        self.outputs = ["x", "logits", *(f"{name}_after" for name in self.replaced)]
+        if self.rings:
+            self.outputs += ["slots", *(f"{name}_new" for name in self.rings)]
         self._check(folder, schema)
 
     def _check(self, folder: Path, schema: Schema) -> None:
@@ -63,10 +70,16 @@ class GraphModel:
         """What comes after events with their context, side by side in columns (B, T, fields + context fields).
 
         Returns hidden vectors (B, T, width), logits (B, T, size) of the next event's first field, and the
-        state after the last event.
+        state after the last event. The state passed is used up: where it keeps what the last events left,
+        that of the new ones is written into it.
         """
-        x, logits, *after = self.trunk.run(None, {"columns": columns, **state})
-        return x, logits, dict(zip(self.state_names, after, strict=True))
+        x, logits, *after = self.trunk.run(self.outputs, {"columns": columns, **state})
+        state = state | dict(zip(self.replaced, after, strict=False))
+        if self.rings:
+            slots, *new = after[len(self.replaced) :]
+            for (name, axis), part in zip(self.rings.items(), new, strict=True):
+                state[name][(*[slice(None)] * axis, slots)] = part
+        return x, logits, state
 
     def advance_far(
         self, columns: NDArray[np.int64], state: GraphState

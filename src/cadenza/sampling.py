@@ -1,13 +1,15 @@
 """Draws events from a network's probabilities; knows ids and rules, not music.
 
-Nucleus sampling: Holtzman et al. 2020; min-p: Nguyen et al. 2024.
+Nucleus sampling: Holtzman et al. 2020; min-p, here among all but the likeliest: Nguyen et al. 2024; drawing by the highest sum of logit and
+noise: Gumbel 1954, Maddison et al. 2014.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,9 @@ from cadenza.schema import NOT_APPLICABLE, Schema
 
 IntArray = NDArray[np.int64]
 
+_TINY = np.finfo(np.float32).tiny
+_NEVER = np.float32(-1e30)  # a logit that is never drawn; finite, so that differences stay numbers
+
 
 @dataclass(frozen=True)
 class SamplingOptions:
@@ -26,7 +31,9 @@ class SamplingOptions:
     temperature: float = 1.0  # 0 takes the most likely value; above 1 is more adventurous
     top_p: float = 1.0  # keep the likeliest values that together have this probability
     top_k: int = 0  # keep this many of the likeliest values; 0 keeps all
-    min_p: float = 0.0  # drop values less likely than this share of the likeliest one
+    # Drop values less likely than this share of the second likeliest. The likeliest keeps its probability: it
+    # is most often the one that repeats, and with more than its due a piece falls into a loop.
+    min_p: float = 0.0
 
     def __post_init__(self) -> None:
         checks = (
@@ -62,56 +69,62 @@ class Grammar(Protocol):
 
 
 def draw(
-    logits: FloatArray,
-    allowed: NDArray[np.bool_],
-    waits: FloatArray,
-    options: SamplingOptions,
+    logits: FloatArray, allowed: NDArray[np.bool_], noise: FloatArray, options: SamplingOptions
 ) -> IntArray:
     """One value (B,) per row of logits (B, V) among those allowed (B, V).
 
-    waits (B, V) are standard exponential numbers: the value drawn is the one whose wait, divided by its
-    probability, is over first, which needs neither a sum nor a search.
+    noise (B, V): standard Gumbel numbers. The value with the highest sum of logit and noise is drawn as often
+    as it is likely, which needs no exponentials.
     """
-    z = np.where(allowed, logits, -np.inf)
+    z = np.where(allowed, logits, _NEVER)
     if options.temperature == 0.0:
         return z.argmax(axis=1)
-    z -= np.maximum.reduce(z, axis=1, keepdims=True)
     if options.temperature != 1.0:
         z /= options.temperature
-    p = np.exp(z)
-    if 0 < options.top_k < p.shape[1]:
-        p[p < np.partition(p, -options.top_k, axis=1)[:, -options.top_k, None]] = 0.0
-    if options.min_p > 0.0:
-        p *= p >= options.min_p
-    if options.top_p < 1.0:
-        _keep_nucleus(p, options.top_p)
-    p /= waits
-    return p.argmax(axis=1)
+    if options.top_k > 0 or options.top_p < 1.0:
+        z = np.where(z >= _lowest_kept(z, options), z, _NEVER)
+    race = z + noise
+    winners = race.argmax(axis=1)
+    if options.min_p == 0.0:
+        return winners
+    likeliest = z.argmax(axis=1)
+    z[np.arange(len(z)), likeliest] = _NEVER
+    lowest = np.maximum.reduce(z, axis=1, keepdims=True) + np.float32(math.log(options.min_p))
+    others = np.where(z >= lowest, race, _NEVER).argmax(axis=1)
+    return np.where(winners == likeliest, likeliest, others)
 
 
-class Waits:
-    """Exponential numbers for a candidate's draws, made for many events at once."""
+def _lowest_kept(z: FloatArray, options: SamplingOptions) -> FloatArray:
+    """The lowest logit (B, 1) of those that top-k and top-p leave in."""
+    ordered = -np.sort(-z, axis=1)
+    if 0 < options.top_k < z.shape[1]:
+        ordered[:, options.top_k :] = _NEVER
+    p = np.exp(ordered - ordered[:, :1])
+    before = np.cumsum(p, axis=1) - p
+    last = (before < options.top_p * p.sum(axis=1, keepdims=True)).sum(axis=1, keepdims=True) - 1
+    lowest: FloatArray = np.take_along_axis(
+        ordered, np.minimum(last, (p > 0.0).sum(axis=1, keepdims=True) - 1), axis=1
+    )
+    return lowest
+
+
+class Noise:
+    """Gumbel numbers for the draws of some candidates, each from its own generator, made for many events at once."""
 
     EVENTS = 64
 
-    def __init__(self, random: np.random.Generator, sizes: Sequence[int]) -> None:
-        self.random, self.total = random, sum(sizes)
+    def __init__(self, randoms: Sequence[np.random.Generator], size: int) -> None:
+        self.randoms, self.size = randoms, size
         self.event = self.EVENTS
 
-    def next(self) -> FloatArray:
-        """Numbers (sum of the fields' sizes,) for one event."""
+    def next(self, candidates: Sequence[int]) -> FloatArray:
+        """Numbers (candidates, size) for one event of these."""
         if self.event == self.EVENTS:
-            found = self.random.standard_exponential((self.EVENTS, self.total), dtype=np.float32)
-            self.block, self.event = np.maximum(found, np.finfo(np.float32).tiny), 0
+            shape = (self.EVENTS, self.size)
+            waits = np.stack([r.standard_exponential(shape, dtype=np.float32) for r in self.randoms])
+            self.block, self.event = -np.log(np.maximum(waits, _TINY)), 0
         self.event += 1
-        return self.block[self.event - 1]
-
-
-def _keep_nucleus(p: NDArray[np.floating[Any]], top_p: float) -> None:
-    ordered = -np.sort(-p, axis=1)
-    before = np.cumsum(ordered, axis=1) - ordered
-    last = (before < top_p * ordered.sum(axis=1, keepdims=True)).sum(axis=1) - 1
-    p[p < ordered[np.arange(len(p)), last][:, None]] = 0.0
+        return self.block[candidates, self.event - 1]
 
 
 def generate(
@@ -127,14 +140,12 @@ def generate(
     grammars, randoms: one for each candidate. prompt: events and context (T, ...) common to all of them,
     which the grammars have advanced over already; without it a piece begins.
     """
-    sizes = [field.size for field in schema.fields]
-    waits = [Waits(random, sizes) for random in randoms]
+    noise = Noise(randoms, sum(field.size for field in schema.fields))
     playing = list(range(len(grammars)))
-    x, logits, state = _start(model, len(playing), len(sizes), prompt, grammars[0])
+    x, logits, state = _start(model, len(playing), len(schema.fields), prompt, grammars[0])
     while True:
         those = [grammars[n] for n in playing]
-        now = np.array([waits[n].next() for n in playing])
-        events, contexts = _next_events(model, those, x, logits, schema, now, options)
+        events, contexts = _next_events(model, those, x, logits, schema, noise.next(playing), options)
         for grammar, event in zip(those, events, strict=True):
             grammar.advance(event)
         yield list(zip(playing, events, strict=True))
@@ -144,8 +155,8 @@ def generate(
         if len(keep) < len(playing):
             events, contexts = [events[row] for row in keep], [contexts[row] for row in keep]
             playing, state = [playing[row] for row in keep], model.rows(state, keep)
-        columns = [[event + context] for event, context in zip(events, contexts, strict=True)]
-        x, logits, state = model.advance(np.array(columns), state)
+        columns = [event + context for event, context in zip(events, contexts, strict=True)]
+        x, logits, state = model.advance(np.array(columns)[:, None], state)
         x, logits = x[:, -1], logits[:, -1]
 
 
@@ -167,31 +178,29 @@ def _next_events(
     x: FloatArray,
     logits: FloatArray,
     schema: Schema,
-    waits: FloatArray,
+    noise: FloatArray,
     options: SamplingOptions,
 ) -> tuple[list[list[int]], list[list[int]]]:
     """The next event (fields) of every candidate, field by field, and its context."""
     events = [[NOT_APPLICABLE] * len(schema.fields) for _ in grammars]
     contexts = [grammar.no_context() for grammar in grammars]
+    everyone = list(zip(grammars, events, contexts, strict=True))
     start = 0
     for k, field in enumerate(schema.fields):
         if k > 0:
             told = schema.context_after(k - 1)
-            known = [
-                [event[k - 1], *(context[c] for c in told)]
-                for event, context in zip(events, contexts, strict=True)
-            ]
+            known = [[event[k - 1], *[context[c] for c in told]] for _, event, context in everyone]
             x, logits = model.field_logits(k, x, np.array(known))
-        masks = [grammar.allowed(k, event) for grammar, event in zip(grammars, events, strict=True)]
+        masks = [grammar.allowed(k, event) for grammar, event, _ in everyone]
         some = next((mask for mask in masks if mask is not None), None)
         if some is not None:
             # What is drawn for candidates without this field is not used.
             allowed = np.array([some if mask is None else mask for mask in masks])
-            values = draw(logits, allowed, waits[:, start : start + field.size], options).tolist()
+            values = draw(logits, allowed, noise[:, start : start + field.size], options).tolist()
             for event, mask, value in zip(events, masks, values, strict=True):
                 if mask is not None:
                     event[k] = value
-        for grammar, event, context in zip(grammars, events, contexts, strict=True):
+        for grammar, event, context in everyone:
             grammar.fill_context(k, event, context)
         start += field.size
     return events, contexts

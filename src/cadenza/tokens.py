@@ -72,7 +72,9 @@ class NotesAndChords:
         values = [self._values.get(name, UNKNOWN) for name in notes_and_chords(score)]
         return np.array(values, dtype=np.int32).reshape(-1, 1)
 
-    def encode_piece(self, score: Score, *, bars_to_come: int | None = None) -> EncodedPiece:
+    def encode_piece(
+        self, score: Score, *, bars_to_come: int | None = None, matches: bool = True
+    ) -> EncodedPiece:
         """Events, and no context."""
         events = self.encode(score)
         return EncodedPiece(events, np.empty((len(events), 0), dtype=np.int16))

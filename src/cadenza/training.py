@@ -177,7 +177,7 @@ def train(
     options = options or TrainingOptions()
     out = Path(out)
     processes = Processes.join()
-    resume = resume or (processes.restarts > 0 and (out / STATE).exists())
+    resume = resume or (processes.restarts > 0 and _was_started_by(processes, out / STATE))
     if not resume and not overwrite:
         _refuse_to_replace(out)
     prepared = prepared or prepare(folder, options)
@@ -321,6 +321,7 @@ class _Run:
                 if save:
                     self.checkpoint()
                 if stop:
+                    self.processes.wait()  # until the checkpoint is written
                     raise KeyboardInterrupt
 
     def _report(self, on_progress: OnProgress | None) -> None:
@@ -381,6 +382,7 @@ class _Run:
             return
         facts = {
             "identity": self._identity(),
+            "start": self.processes.start,
             "step": self.learner.step,
             "seconds": self.seconds,
             "events": self.events,
@@ -527,6 +529,11 @@ def evaluate_model(
                 likelihood.add(representation, batch.events[row, 1:], nats[row])
     model.train(was_training)
     return likelihood
+
+
+def _was_started_by(processes: Processes, path: Path) -> bool:
+    """Whether the checkpoint, if there is one, comes from before torchrun started these processes anew."""
+    return path.exists() and _read_state(path)[0]["start"] == processes.start
 
 
 def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -34,6 +34,8 @@ class TransformerLM(LanguageModel):
             raise InputError(
                 f"width {config.width} cannot be divided into {config.heads} heads of even size."
             )
+        if CYCLE % config.memory:
+            raise InputError(f"memory {config.memory} does not divide {CYCLE}; choose a power of 2.")
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.layers))
         clocks, periods = rotary_clocks(config.width // config.heads // 2, schema.clock is not None)
         self.register_buffer("clocks", torch.tensor(clocks), persistent=False)

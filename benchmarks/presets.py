@@ -1,0 +1,129 @@
+"""What each preset and kind of network costs: parameters, memory, speed of training and of composing.
+
+    python -m benchmarks.presets FOLDER [--minutes 1] [--presets small large] [--models lstm gru transformer]
+
+Every network is trained for so long by `cadenza train`, in a process of its own whose greatest resident size
+is taken, and then composes one piece and 16 side by side, with int8 weights and with fp32. The share of the
+machine is that of fp32 matrix products, measured between the networks. One JSON line last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.speed import matrix_product, rate
+from benchmarks.tutorial import exit_code, require
+from cadenza.composer import ComposeOptions, Composer
+from cadenza.errors import CadenzaError
+from cadenza.model_folder import LOG, ModelFolder
+from cadenza.presets import ARCHITECTURES, PRESETS
+
+BARS, ROUNDS = 16, 5
+
+
+def train(folder: Path, out: Path, preset: str, model: str, minutes: float) -> float:
+    """Train a model; returns the greatest resident size of the process in MiB."""
+    command = [sys.executable, "-m", "cadenza", "train", str(folder), "--out", str(out), "--preset", preset]
+    process = subprocess.Popen(
+        [*command, "--model", model, "--minutes", str(minutes)], stdout=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise CadenzaError(f"{' '.join(command)} failed.")
+    return usage.ru_maxrss / 1024
+
+
+def notes_per_second_of_training(out: Path) -> float:
+    """Median over the entries of the training log."""
+    entries = [json.loads(line) for line in (out / LOG).read_text().splitlines()]
+    return statistics.median(entry["notes_per_second"] for entry in entries)
+
+
+def composing(out: Path, precision: str, num: int) -> float:
+    """Notes a second, median of five times."""
+    composer = Composer.from_pretrained(out, precision)
+    found = []
+    for seed in range(ROUNDS + 1):
+        start = time.perf_counter()
+        options = ComposeOptions(bars=BARS, num=num, seed=seed)
+        notes = sum(len(piece.score) for piece in composer.compose_many(options=options))
+        found.append(notes / (time.perf_counter() - start))
+    return statistics.median(found[1:])
+
+
+def flop_per_note(out: Path) -> float:
+    """Of a note that is learned: six for every weight that is multiplied, attention not counted."""
+    from safetensors import safe_open
+
+    with safe_open(out / "model.safetensors", "np") as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    multiplied = [
+        shape[0] * shape[1]
+        for name, shape in shapes.items()
+        if len(shape) == 2 and not name.startswith(("embed.", "condition."))
+    ]
+    return 6.0 * sum(multiplied)
+
+
+def measure(folder: Path, out: Path, preset: str, model: str, minutes: float) -> dict[str, Any]:
+    """One row of the table."""
+    memory = train(folder, out, preset, model, minutes)
+    parameters = ModelFolder.open(out).config["parameters"]
+    trained = notes_per_second_of_training(out)
+    limit = rate(matrix_product("float32"), 3.0)
+    gflops = trained * flop_per_note(out) / 1e9
+    return {
+        "preset": preset,
+        "model": model,
+        "parameters": parameters,
+        "training_mib": round(memory),
+        "trained_notes_per_second": round(trained),
+        "gflops": round(gflops, 1),
+        "share_of_fp32_products": round(gflops / limit, 3),
+        "composed_notes_per_second": {
+            f"{precision}, {num}": round(composing(out, precision, num))
+            for precision in ("int8", "fp32")
+            for num in (1, 16)
+        },
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """See the file's head."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.presets",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--presets", nargs="+", choices=sorted(PRESETS), default=["small", "large"])
+    parser.add_argument("--models", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES))
+    arguments = parser.parse_args(argv)
+
+    def work() -> None:
+        require("torch", "onnx", "safetensors")
+        rows = []
+        for preset in arguments.presets:
+            for model in arguments.models:
+                with tempfile.TemporaryDirectory() as scratch:
+                    out = Path(scratch) / "model"
+                    rows.append(measure(arguments.folder, out, preset, model, arguments.minutes))
+                print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+        print(json.dumps({"benchmark": "presets", "minutes": arguments.minutes, "rows": rows}))
+
+    return exit_code(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
