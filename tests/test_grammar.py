@@ -9,7 +9,7 @@ from cadenza.events import NoteEvents
 from cadenza.grammar import NoteGrammar, Repertoire
 from cadenza.midi import midi_bytes, parse_midi
 from cadenza.sampling import IntArray
-from cadenza.schema import NOT_APPLICABLE
+from cadenza.schema import NEVER, NOT_APPLICABLE
 from cadenza.score import Score, bar_lines
 from cadenza.vocabulary import END_KIND, KIND, ONSET, PITCH
 from music import random_score, tune
@@ -22,11 +22,12 @@ def _improvise(grammar: NoteGrammar, representation: NoteEvents, seed: int) -> I
     while not grammar.done:
         event = [NOT_APPLICABLE] * len(representation.schema.fields)
         for k, field in enumerate(representation.schema.fields):
-            allowed = grammar.allowed(k, event)
-            if allowed is not None:
-                assert allowed.shape == (field.size,)
-                assert allowed.any(), f"nothing may follow in field {k}"
-                event[k] = int(rng.choice(np.flatnonzero(allowed)))
+            bias = grammar.bias(k, event)
+            if bias is not None:
+                assert bias.shape == (field.size,)
+                assert set(np.unique(bias)) <= {0, np.float32(NEVER)}
+                assert not bias.all(), f"nothing may follow in field {k}"
+                event[k] = int(rng.choice(np.flatnonzero(bias == 0)))
         grammar.advance(event)
         rows.append(event)
     return np.array(rows)
@@ -75,9 +76,9 @@ def test_no_key_is_struck_more_often_in_a_row_than_the_corpus_does() -> None:
     for n in range(2 + repertoire.longest_run):
         opening = [0, n, (repertoire.metres, repertoire.tempi)[min(n, 1)][0], NOT_APPLICABLE, NOT_APPLICABLE]
         grammar.advance(opening if n < 2 else [1, kind, 60, 0, 5])
-    allowed = grammar.allowed(PITCH, [1, kind, -1, -1, -1])
-    assert allowed is not None
-    assert not allowed[60] and allowed[61]
+    bias = grammar.bias(PITCH, [1, kind, -1, -1, -1])
+    assert bias is not None
+    assert bias[60] == np.float32(NEVER) and bias[61] == 0
 
 
 def test_a_continuation_starts_where_the_prompt_stops() -> None:

@@ -17,7 +17,7 @@ from cadenza.graph import quantised
 from cadenza.models import LanguageModel, ModelConfig, build_model
 from cadenza.presets import ARCHITECTURES
 from cadenza.rotary import CYCLE
-from cadenza.runtime import GraphModel
+from cadenza.runtime import GraphModel, Stepper
 from cadenza.training import evaluate_model, write_graphs
 from music import random_score, tune
 
@@ -30,6 +30,11 @@ def _model(architecture: str, residual: bool = True) -> LanguageModel:
         architecture, width=24, layers=2, head_width=12, heads=3, memory=8, residual_heads=residual
     )
     return build_model(config, REPRESENTATION.schema).eval()
+
+
+def _told(field: int) -> list[int]:
+    """Columns of the context that are known once this field is."""
+    return [len(REPRESENTATION.schema.fields) + c for c in REPRESENTATION.schema.context_after(field)]
 
 
 def _batch(n: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -126,6 +131,30 @@ def test_exported_graphs_take_events_in_parts_of_any_length(architecture: str, t
             x, _, state = graph.advance(columns[:, at], state)
             parts.append(x)
         np.testing.assert_allclose(np.concatenate(parts, axis=1), expected.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_stepper_equals_the_graphs_also_for_some_of_its_candidates(
+    architecture: str, tmp_path: Path
+) -> None:
+    model = _model(architecture)
+    write_graphs(tmp_path, dict(model.state_dict()), asdict(model.config), REPRESENTATION, ("fp32",))
+    graph = GraphModel(tmp_path / "graph-fp32", REPRESENTATION.schema)
+    events, context = (part.numpy() for part in _batch())
+    columns = np.concatenate([events, context], axis=2)
+    x, _, state = graph.advance(columns[:, :20], graph.initial_state(3))
+    steps, rows = Stepper(graph, state, x[:, -1]), [0, 1, 2]
+    for n in range(20, 40):
+        if n == 30:
+            steps, rows = steps.of([2, 0]), [2, 0]
+        first = steps.advance(columns[rows, n].tolist()).copy()
+        x, expected, _ = graph.advance(columns[:, : n + 1], graph.initial_state(3))
+        np.testing.assert_allclose(first, expected[rows, -1], atol=1e-4)
+        hidden = x[rows, -1]
+        for k in range(1, len(REPRESENTATION.schema.fields)):
+            known = columns[rows, n][:, [k - 1, *_told(k - 1)]]
+            hidden, logits = graph.field_logits(k, hidden, known)
+            np.testing.assert_allclose(steps.field_logits(k, known.tolist()), logits, atol=1e-4)
 
 
 def test_likelihood_is_the_same_from_torch_and_from_graphs_and_close_in_int8(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from cadenza.errors import InputError
 from cadenza.sampling import IntArray, Noise, SamplingOptions, draw
+from cadenza.schema import NEVER
 
 LOGITS = np.log(np.array([[0.5, 0.25, 0.15, 0.1]], dtype=np.float32))
 
@@ -18,8 +19,8 @@ def _draws(
 ) -> IntArray:
     """How often each value is drawn."""
     race = Noise([np.random.default_rng(0)], 4 * n).next([0]).reshape(n, 4)
-    everything = np.repeat(np.ones((1, 4), bool) if allowed is None else allowed, n, axis=0)
-    drawn = draw(np.repeat(LOGITS, n, axis=0), everything, race, options)
+    logits = LOGITS if allowed is None else np.where(allowed, LOGITS, np.float32(NEVER))
+    drawn = draw(np.repeat(logits, n, axis=0), race, options)
     return np.bincount(drawn, minlength=4)
 
 

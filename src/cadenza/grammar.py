@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cadenza.context import N_CONTEXT, ContextTracker
 from cadenza.errors import InputError
 from cadenza.events import NoteEvents
-from cadenza.schema import NOT_APPLICABLE
+from cadenza.schema import NEVER, NOT_APPLICABLE
 from cadenza.vocabulary import (
     DURATION,
     END_KIND,
@@ -40,6 +40,7 @@ from cadenza.vocabulary import (
 )
 
 BoolArray = NDArray[np.bool_]
+FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,8 @@ def _longest_run(events: NDArray[Any]) -> int:
 class NoteGrammar:
     """State of a piece being composed, which ends after `bars` bars.
 
-    Use: for each field in turn `allowed`, with the fields chosen so far in `event`, and `fill_context`;
-    then `advance` with the whole event. Masks of allowed values are made once and looked up from then on.
+    Use: for each field in turn `bias`, with the fields chosen so far in `event`, and `fill_context`;
+    then `advance` with the whole event. Biases are made once and looked up from then on.
     """
 
     def __init__(self, representation: NoteEvents, repertoire: Repertoire, bars: int) -> None:
@@ -143,7 +144,7 @@ class NoteGrammar:
 
     def _use(self, used: Repertoire) -> None:
         self.repertoire = used
-        self.masks: dict[tuple[int, ...], BoolArray] = {}
+        self.biases: dict[tuple[int, ...], FloatArray] = {}
         self.kind_ok = np.zeros(N_KINDS, bool)
         self.kind_ok[[METRE_KIND, TEMPO_KIND, *used.kinds]] = True
         self.pitch_ok = np.zeros((N_KINDS, N_PITCH_VALUES), bool)
@@ -176,8 +177,11 @@ class NoteGrammar:
         """Set what follows for the context from this field of the next event."""
         self.at.fill(field, event, context)
 
-    def allowed(self, field: int, event: list[int]) -> BoolArray | None:
-        """Which values (size,) this field may take; None if the next event does not have it."""
+    def bias(self, field: int, event: list[int]) -> FloatArray | None:
+        """What to add to the logits (size,) of this field: 0 where it may take the value, else NEVER.
+
+        None if the next event does not have it.
+        """
         kind = event[KIND]
         if field == ONSET:
             return self._onsets()
@@ -191,14 +195,15 @@ class NoteGrammar:
             return self._durations(event[ONSET]) if kind < FIRST_KIT else None
         if field == SHIFT:
             return self._shifts(event)
-        return self._mask((field,), lambda: np.ones(self.representation.velocity_levels, bool))
+        return self._bias((field,), lambda: np.ones(self.representation.velocity_levels, bool))
 
-    def _mask(self, key: tuple[int, ...], make: Callable[[], BoolArray]) -> BoolArray:
-        if key not in self.masks:
-            self.masks[key] = make()
-        return self.masks[key]
+    def _bias(self, key: tuple[int, ...], allowed: Callable[[], BoolArray]) -> FloatArray:
+        found = self.biases.get(key)
+        if found is None:
+            found = self.biases[key] = np.where(allowed(), np.float32(0), np.float32(NEVER))
+        return found
 
-    def _onsets(self) -> BoolArray:
+    def _onsets(self) -> FloatArray:
         """None beyond the last bar line or before the end of the prompt; 0 only where the chord can grow."""
         at, longest = self.at, self.representation.max_onset
         if self.n_events < 2:  # metre and tempo open the piece
@@ -209,13 +214,13 @@ class NoteGrammar:
             if first > last:  # only a rest leads to where the next event may be
                 first = last = longest
 
-        def make() -> BoolArray:
+        def allowed() -> BoolArray:
             onsets = np.arange(longest + 1)
             return (onsets >= first) & (onsets <= last)
 
-        return self._mask((ONSET, first, last), make)
+        return self._bias((ONSET, first, last), allowed)
 
-    def _kinds(self, onset: int) -> BoolArray:
+    def _kinds(self, onset: int) -> FloatArray:
         """Those that may come at this step, in their order within a step; rests where nothing else can."""
         at, step = self.at, self.at.now + onset
         if self.n_events < 2:
@@ -231,19 +236,19 @@ class NoteGrammar:
             can_grow = at.last_kind >= FIRST_INSTRUMENT and at.last_pitch > self.lowest_pitch[at.last_kind]
             lowest = at.last_kind + (0 if can_grow else 1)
 
-        def make() -> BoolArray:
+        def allowed() -> BoolArray:
             ok = self.kind_ok & (np.arange(N_KINDS) >= lowest)
             ok[METRE_KIND] &= on_line
             if rest_possible and not ok.any():
                 ok[REST_KIND] = True
             return ok
 
-        return self._mask((KIND, lowest, on_line, rest_possible), make)
+        return self._bias((KIND, lowest, on_line, rest_possible), allowed)
 
-    def _one_kind(self, kind: int) -> BoolArray:
-        return self._mask((KIND, kind), lambda: np.arange(N_KINDS) == kind)
+    def _one_kind(self, kind: int) -> FloatArray:
+        return self._bias((KIND, kind), lambda: np.arange(N_KINDS) == kind)
 
-    def _pitches(self, onset: int, kind: int) -> BoolArray:
+    def _pitches(self, onset: int, kind: int) -> FloatArray:
         """Within the instrument's range, below the chord so far, not one that has been struck too often."""
         in_chord = onset == 0 and kind == self.at.last_kind
         limit = self.at.last_pitch if in_chord else N_PITCH_VALUES
@@ -252,30 +257,30 @@ class NoteGrammar:
         )
         worn = self.run_pitch[kind] if is_worn else NOT_APPLICABLE
 
-        def make() -> BoolArray:
+        def allowed() -> BoolArray:
             ok: BoolArray = self.pitch_ok[kind] & (np.arange(N_PITCH_VALUES) < limit)
             if worn >= 0 and ok.sum() > 1:
                 ok[worn] = False
             return ok
 
-        return self._mask((PITCH, kind, limit, worn), make)
+        return self._bias((PITCH, kind, limit, worn), allowed)
 
-    def _durations(self, onset: int) -> BoolArray:
+    def _durations(self, onset: int) -> FloatArray:
         """Those that end by the last bar line."""
         left = min(self.at.horizon - self.at.now - onset, self.durations[-1])
-        return self._mask((DURATION, left), lambda: self.representation.durations <= left)
+        return self._bias((DURATION, left), lambda: self.representation.durations <= left)
 
-    def _shifts(self, event: list[int]) -> BoolArray:
+    def _shifts(self, event: list[int]) -> FloatArray:
         """None that leads out of the piece, before its start or behind its last bar line."""
         step = self.at.now + event[ONSET]
         from_zero = step == 0
         to_zero = step + self._steps(event) >= self.at.horizon
 
-        def make() -> BoolArray:
+        def allowed() -> BoolArray:
             shift = np.arange(SHIFTS) - SHIFTS // 2
             return ((shift >= 0) | (not from_zero)) & ((shift <= 0) | (not to_zero))
 
-        return self._mask((SHIFT, from_zero, to_zero), make)
+        return self._bias((SHIFT, from_zero, to_zero), allowed)
 
     def _steps(self, event: list[int]) -> int:
         return self.durations[event[DURATION]] if event[DURATION] >= 0 else 1

@@ -4,8 +4,8 @@ One graph advances the state and gives the logits of the first field (`trunk`), 
 after it takes the one before and gives its logits.
 They are written node by node, so that nothing but the arithmetic is in them:
 
-    trunk:       columns (B, T, F + C) of events and context, state... -> x (B, T, W), logits (B, T, size), state...
-                 of a state that keeps the last events, only the `new` ones come out, and the `slots` (T) they go to
+    trunk:       columns (B, T, F + C) of events and context, state... -> x (N, W), logits (N, size), state...
+                 N = B * T; of a state that keeps the last events, only what the `new` ones leave comes out
     head_k > 0:  x (N, W), columns (N, 1 + known with it) of field k - 1 and context -> x, logits
 
 Sources: ONNX operator specification, opset 20 (gates of LSTM in the order i o f c, of GRU z r h).
@@ -24,7 +24,6 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from cadenza.rotary import CYCLE, rotary_clocks
 from cadenza.schema import Field, Schema
 
 OPSET, IR_VERSION = 20, 10
@@ -47,28 +46,16 @@ class _Builder:
         return output
 
     def linear(self, x: str, weights: Weights, name: str, output: str) -> str:
-        product = self.node(
-            "MatMul", [x, self.constant(f"{name}.w", weights[f"{name}.weight"].T)], f"{output}.xw"
-        )
-        return self.node("Add", [product, self.constant(f"{name}.b", weights[f"{name}.bias"])], output)
+        """x (N, in) times the matrix of a dense layer, plus its bias."""
+        parts = [self.constant(f"{name}.{part}", weights[f"{name}.{part}"]) for part in ("weight", "bias")]
+        return self.node("Gemm", [x, *parts], output, transB=1)
 
     def integers(self, name: str, values: Sequence[int]) -> str:
         return self.constant(name, np.array(values, dtype=np.int64))
 
-    def gather(self, x: str, places: Sequence[int], axis: int) -> str:
-        name = f"{x}.at_{len(self.nodes)}"
-        return self.node("Gather", [x, self.integers(f"{name}.places", places)], name, axis=axis)
-
     def split(self, x: str, outputs: list[str], sizes: list[int], axis: int = -1) -> None:
         sizes_name = self.integers(f"{outputs[0]}.sizes", sizes)
         self.nodes.append(helper.make_node("Split", [x, sizes_name], outputs, name=outputs[0], axis=axis))
-
-    def slice(self, x: str, limits: tuple[int, int], axis: int, output: str) -> str:
-        names = ("from", "to", "axis")
-        numbers = [
-            self.integers(f"{output}.{name}", [n]) for name, n in zip(names, (*limits, axis), strict=True)
-        ]
-        return self.node("Slice", [x, *numbers], output)
 
     def layer_norm(self, x: str, weights: Weights, name: str, output: str) -> str:
         scale = [self.constant(f"{name}.{part}", weights[f"{name}.{part}"]) for part in ("weight", "bias")]
@@ -115,24 +102,22 @@ def _trunk(weights: Weights, config: dict[str, Any], schema: Schema) -> onnx.Mod
     b = _Builder()
     fields = [*schema.fields, *schema.context]
     inputs = [_integer("columns", ["B", "T", len(fields)])]
-    embedded = b.summed_embedding("columns", weights["embed.weight"], fields, 2, "embed")
     if config["architecture"] == "transformer":
-        hidden, states = _transformer(b, weights, config, schema, embedded)
+        hidden, more, states = _transformer(b, weights, config, fields)
+        inputs += more
     else:
-        hidden, states = _recurrent(b, weights, config, embedded)
+        hidden, states = _recurrent(b, weights, config, fields)
     if "norm.weight" in weights:
         b.layer_norm(hidden, weights, "norm", "x")
     else:
         b.node("Identity", [hidden], "x")
-    outputs = [_float("x", ["B", "T", config["width"]]), _float("logits", ["B", "T", schema.fields[0].size])]
+    outputs = [_float("x", ["N", config["width"]]), _float("logits", ["N", schema.fields[0].size])]
     for name, shape in states.items():
         inputs.append(_float(name, [config["memory"] if size == MEMORY else size for size in shape]))
         if MEMORY in shape:
             outputs.append(_float(f"{name}_new", ["T" if size == MEMORY else size for size in shape]))
         else:
             outputs.append(_float(f"{name}_after", shape))
-    if config["architecture"] == "transformer":
-        outputs.append(_integer("slots", ["T"]))
     _logits(b, weights, config, 0, "x")
     return b.model(inputs, outputs)
 
@@ -141,13 +126,17 @@ States = dict[str, list[Any]]  # shapes of the state inputs by name
 MEMORY = "memory"  # in a shape: a ring of slots, of which each event overwrites the oldest
 
 
-def _recurrent(b: _Builder, weights: Weights, config: dict[str, Any], embedded: str) -> tuple[str, States]:
+def _recurrent(
+    b: _Builder, weights: Weights, config: dict[str, Any], fields: Sequence[Field]
+) -> tuple[str, States]:
+    embedded = b.summed_embedding("columns", weights["embed.weight"], fields, 2, "embed")
     x = b.node("Transpose", [embedded], "embedded", perm=[1, 0, 2])
     names: list[str] = []
     for layer in range(config["layers"]):
         x, states = _cell(b, weights, config, layer, x)
         names += states
-    hidden = b.node("Transpose", [x], "hidden", perm=[1, 0, 2])
+    by_candidate = b.node("Transpose", [x], "hidden", perm=[1, 0, 2])
+    hidden = b.node("Reshape", [by_candidate, b.integers("flat", [-1, config["width"]])], "hidden_flat")
     return hidden, {name: [1, "B", config["width"]] for name in names}
 
 
@@ -183,137 +172,95 @@ def _cell(b: _Builder, weights: Weights, config: dict[str, Any], layer: int, x: 
 
 
 def _transformer(
-    b: _Builder, weights: Weights, config: dict[str, Any], schema: Schema, x: str
-) -> tuple[str, States]:
+    b: _Builder, weights: Weights, config: dict[str, Any], fields: Sequence[Field]
+) -> tuple[str, list[Any], States]:
     """See models.transformer: the same arithmetic, but what an event leaves is written over what the oldest left.
 
-    So no step copies the memory. The clock of events tells which slot is whose, since `memory` divides CYCLE.
+    So no step copies the memory. What depends on positions alone comes from outside (see `runtime`): by which
+    angles to turn (B * T, pairs), and what to add to the scores (B, 1, T, memory + T), 0 or far below it.
     """
     heads, size = config["heads"], config["width"] // config["heads"]
-    states: States = {"state_clocks": ["B", 2], "state_used": ["B", MEMORY]}
-    turn = _rotary_turn(b, config, schema)
-    masks = _visible(b, config["memory"])
-    for layer in range(config["layers"]):
-        states |= {
-            f"state_{layer}_keys": ["B", heads, size, MEMORY],
-            f"state_{layer}_values": ["B", heads, MEMORY, size],
-        }
-        x = _attention(b, weights, config, layer, x, turn, masks)
-        x = _mlp(b, weights, f"layers.{layer}", x)
-    return x, states
-
-
-def _rotary_turn(b: _Builder, config: dict[str, Any], schema: Schema) -> tuple[str, str]:
-    """cos and sin (B, T, 1, size) of the angles by which queries and keys are turned; both clocks go on.
-
-    The angles of the first half of a head's numbers are negative, so that x turned is x * cos + exchanged * sin,
-    with the halves exchanged.
-    """
-    which, periods = rotary_clocks(config["width"] // config["heads"] // 2, schema.clock is not None)
-    one = b.node(
-        "Expand",
-        [b.integers("one", [1]), b.node("Shape", [b.gather("columns", [0], 2)], "column_shape")],
-        "ones",
-    )
-    elapsed = b.node("Sub", [one, one], "no_time")
-    if schema.clock is not None:
-        elapsed = b.node("Max", [b.gather("columns", [schema.clock], 2), b.integers("zero", [0])], "elapsed")
-    ticks = b.node("Concat", [elapsed, one], "ticks", axis=2)
-    ticks = b.node("Cast", [ticks], "float_ticks", to=TensorProto.FLOAT)
-    passed = b.node("CumSum", [ticks, b.constant("time_axis", np.array(1, np.int64))], "passed")
-    before = b.node("Unsqueeze", ["state_clocks", b.integers("clocks_axis", [1])], "clocks_before")
-    cycle = b.constant("cycle", np.array(CYCLE, np.float32))
-    now = b.node("Mod", [b.node("Add", [passed, before], "clocks"), cycle], "now", fmod=1)
-    b.node("Gather", [now, b.constant("last_event", np.array(-1, np.int64))], "state_clocks_after", axis=1)
-    lengths = np.array(periods * 2, np.float32)
-    within = b.node("Mod", [b.gather(now, which * 2, 2), b.constant("periods", lengths)], "within", fmod=1)
-    signs = np.repeat(np.array([-1, 1], np.float32), len(periods))
-    angle = b.node(
-        "Mul", [within, b.constant("frequencies", 2 * np.float32(np.pi) / lengths * signs)], "angle"
-    )
-    angle = b.node("Unsqueeze", [angle, b.integers("heads_axis", [2])], "angle_of_heads")
-    return b.node("Cos", [angle], "cos"), b.node("Sin", [angle], "sin")
-
-
-def _visible(b: _Builder, memory: int) -> tuple[str, str]:
-    """What to add to the scores of remembered (B, 1, T, memory) and of new events (T, T): 0, or far below 0."""
-    scalar = b.node("Squeeze", [b.node("Shape", ["columns"], "length", start=1, end=2)], "scalar_length")
-    zero = b.constant("range_start", np.array(0, np.int64))
-    new = b.node("Range", [zero, scalar, b.constant("range_step", np.array(1, np.int64))], "new_events")
-    first = b.gather(b.gather("state_clocks", [0], 0), [1], 1)
-    count = b.node("Cast", [b.node("Squeeze", [first], "first_count")], "count", to=TensorProto.INT64)
-    slots = b.constant("n_slots", np.array(memory, np.int64))
-    b.node("Mod", [b.node("Add", [new, count], "numbers"), slots], "slots")
-    since = b.node("Sub", [count, b.integers("slots_from_one", range(1, memory + 1))], "since")
-    age = b.node("Mod", [since, slots], "age")  # how many events before the last one a slot was written
-    queries = b.node("Unsqueeze", [new, b.integers("query_axis", [1])], "queries")
-    limit = b.node("Sub", [b.constant("oldest", np.array(memory - 1, np.int64)), queries], "limit")
-    old = _unless(b, b.node("LessOrEqual", [age, limit], "old_seen"), "old_mask")
-    unused = b.node("Sub", ["state_used", b.constant("full", np.array(1, np.float32))], "unused")
-    empty = b.node("Mul", [unused, b.constant("far", np.array(1e9, np.float32))], "empty")
-    empty = b.node("Unsqueeze", [empty, b.integers("mask_axes", [1, 2])], "empty_of_heads")
-    ahead = b.node("Sub", [queries, new], "ahead")
-    seen = b.node(
-        "And",
-        [
-            b.node("GreaterOrEqual", [ahead, zero], "not_later"),
-            b.node("LessOrEqual", [ahead, slots], "recent"),
-        ],
-        "new_seen",
-    )
+    flat = b.node("Reshape", ["columns", b.integers("flat", [-1, len(fields)])], "flat_columns")
+    x = b.summed_embedding(flat, weights["embed.weight"], fields, 1, "embed")
     shape = b.node("Shape", ["columns"], "batch_and_length", start=0, end=2)
-    b.node("Expand", ["full", shape], "state_used_new")
-    return b.node("Add", [empty, old], "mask_of_remembered"), _unless(b, seen, "mask_of_new")
+    length = b.node("Shape", ["columns"], "length", start=1, end=2)
+    common = _Common(
+        turn=_turn(b, heads),
+        two_of_heads=b.node("Concat", [shape, b.integers("two", [2 * heads, size])], "two_of_heads", axis=0),
+        of_heads=b.node("Concat", [shape, b.integers("one", [heads, size])], "of_heads", axis=0),
+        parts=b.node("Concat", [b.integers("memory", [config["memory"]]), length], "parts", axis=0),
+    )
+    states: States = {}
+    for layer in range(config["layers"]):
+        ring = ["B", heads, MEMORY, size]
+        states |= {f"state_{layer}_keys": ring, f"state_{layer}_values": ring}
+        x = _attention(b, weights, config, layer, x, common)
+        x = _mlp(b, weights, f"layers.{layer}", x)
+    inputs = [
+        _float("angle", ["N", size // 2]),
+        _float("mask", ["B", 1, "T", f"{config['memory']} + T"]),
+    ]
+    return x, inputs, states
 
 
-def _unless(b: _Builder, seen: str, output: str) -> str:
-    hidden = b.constant(f"{output}.hidden", np.array(-1e9, np.float32))
-    return b.node("Where", [seen, b.constant(f"{output}.seen", np.array(0, np.float32)), hidden], output)
+@dataclass(frozen=True)
+class _Common:
+    """Names of what all layers of a Transformer share."""
+
+    turn: tuple[str, str]  # cos and sin (N, 2 * width), for queries and keys
+    two_of_heads: str  # the shape (B, T, 2 * heads, size)
+    of_heads: str  # the shape (B, T, heads, size)
+    parts: str  # how many scores are of remembered and of new events
+
+
+def _turn(b: _Builder, heads: int) -> tuple[str, str]:
+    """With the halves of every head exchanged, x turned is x * cos + exchanged * sin, if sin is negative first."""
+    cos, sin = b.node("Cos", ["angle"], "cos_of_pairs"), b.node("Sin", ["angle"], "sin_of_pairs")
+    negative = b.node("Neg", [sin], "negative_sin")
+    return (
+        b.node("Concat", [cos, cos] * (2 * heads), "cos", axis=1),
+        b.node("Concat", [negative, sin] * (2 * heads), "sin", axis=1),
+    )
 
 
 def _attention(
-    b: _Builder,
-    weights: Weights,
-    config: dict[str, Any],
-    layer: int,
-    x: str,
-    turn: tuple[str, str],
-    masks: tuple[str, str],
+    b: _Builder, weights: Weights, config: dict[str, Any], layer: int, x: str, common: _Common
 ) -> str:
-    heads, width, name = config["heads"], config["width"], f"layers.{layer}"
-    size = width // heads
+    width, heads, name = config["width"], config["heads"], f"layers.{layer}"
     normed = b.layer_norm(x, weights, f"{name}.norm_attention", f"{name}.attention_in")
     projection = _with_exchanged(weights, f"{name}.query_key_value", width, heads)
     projected = b.linear(normed, projection, f"{name}.query_key_value", f"{name}.qkv")
     parts = [f"{name}.{part}" for part in ("plain", "exchanged", "value")]
     b.split(projected, parts, [2 * width, 2 * width, width])
-    both = b.integers(f"{name}.both", [0, 0, 2 * heads, size])
     products = [
-        b.node("Mul", [b.node("Reshape", [part, both], f"{part}.of_heads"), angle], f"{part}.turned")
-        for part, angle in zip(parts, turn, strict=False)
+        b.node("Mul", [part, factor], f"{part}.turned")
+        for part, factor in zip(parts, common.turn, strict=False)
     ]
     turned = b.node("Add", products, f"{name}.turned")
-    b.split(turned, [f"{name}.query", f"{name}.key"], [heads, heads], axis=2)
-    q = b.node("Transpose", [f"{name}.query"], f"{name}.q", perm=[0, 2, 1, 3])
-    k = b.node("Transpose", [f"{name}.key"], f"state_{layer}_keys_new", perm=[0, 2, 3, 1])
-    values = b.node("Reshape", [parts[2], b.integers(f"{name}.of_heads", [0, 0, heads, size])], f"{name}.v4")
-    v = b.node("Transpose", [values], f"state_{layer}_values_new", perm=[0, 2, 1, 3])
-    scores = [
-        b.node("Add", [b.node("MatMul", [q, keys], f"{keys}.scores"), mask], f"{keys}.masked")
-        for keys, mask in zip((f"state_{layer}_keys", k), masks, strict=True)
-    ]
+    both = b.node("Reshape", [turned, common.two_of_heads], f"{name}.both")
+    both = b.node("Transpose", [both], f"{name}.both_by_head", perm=[0, 2, 1, 3])
+    q, k, v = f"{name}.query", f"state_{layer}_keys_new", f"state_{layer}_values_new"
+    b.split(both, [q, k], [heads, heads], axis=1)
+    values = b.node("Reshape", [parts[2], common.of_heads], f"{name}.values")
+    b.node("Transpose", [values], v, perm=[0, 2, 1, 3])
+    scores = []
+    for keys in (f"state_{layer}_keys", k):
+        across = b.node("Transpose", [keys], f"{keys}.across", perm=[0, 1, 3, 2])
+        scores.append(b.node("MatMul", [q, across], f"{keys}.scores"))
+    together = b.node("Concat", scores, f"{name}.scores", axis=3)
     shares = b.node(
-        "Softmax", [b.node("Concat", scores, f"{name}.scores", axis=3)], f"{name}.shares", axis=-1
+        "Softmax", [b.node("Add", [together, "mask"], f"{name}.masked")], f"{name}.shares", axis=-1
     )
-    memory, end = config["memory"], int(np.iinfo(np.int64).max)
+    of_parts = [f"{name}.shares_of_remembered", f"{name}.shares_of_new"]
+    b.nodes.append(helper.make_node("Split", [shares, common.parts], of_parts, name=f"{name}.split", axis=3))
     mixed = [
-        b.node("MatMul", [b.slice(shares, limits, 3, f"{slots}.shares"), slots], f"{slots}.mixed")
-        for slots, limits in ((f"state_{layer}_values", (0, memory)), (v, (memory, end)))
+        b.node("MatMul", [part, slots], f"{part}.mixed")
+        for part, slots in zip(of_parts, (f"state_{layer}_values", v), strict=True)
     ]
-    together = b.node(
-        "Transpose", [b.node("Add", mixed, f"{name}.mixed")], f"{name}.mixed_t", perm=[0, 2, 1, 3]
+    by_event = b.node(
+        "Transpose", [b.node("Add", mixed, f"{name}.mixed")], f"{name}.by_event", perm=[0, 2, 1, 3]
     )
-    flat = b.node("Reshape", [together, b.integers(f"{name}.width", [0, 0, width])], f"{name}.mixed_flat")
+    flat = b.node("Reshape", [by_event, b.integers(f"{name}.width", [-1, width])], f"{name}.flat")
     attended = b.linear(flat, weights, f"{name}.attended", f"{name}.attended")
     return b.node("Add", [x, attended], f"{name}.after_attention")
 
@@ -377,6 +324,6 @@ def quantised(model: onnx.ModelProto) -> onnx.ModelProto:
             per_channel=True,
             reduce_range=True,
             weight_type=QuantType.QInt8,
-            op_types_to_quantize=["MatMul", "LSTM", "Gather"],
+            op_types_to_quantize=["MatMul", "Gemm", "LSTM", "Gather"],
         )
         return onnx.load(target)

@@ -15,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadenza.errors import InputError
-from cadenza.runtime import FloatArray, GraphModel, GraphState
-from cadenza.schema import NOT_APPLICABLE, Schema
+from cadenza.runtime import FloatArray, GraphModel, Stepper
+from cadenza.schema import NEVER, NOT_APPLICABLE, Schema
 
 IntArray = NDArray[np.int64]
 
 _TINY = np.finfo(np.float32).tiny
-_NEVER = np.float32(-1e30)  # a logit that is never drawn; finite, so that differences stay numbers
 
 
 @dataclass(frozen=True)
@@ -61,44 +60,45 @@ class Grammar(Protocol):
     def fill_context(self, field: int, event: list[int], context: list[int]) -> None:
         """Set the columns of the context that this field of the next event tells."""
 
-    def allowed(self, field: int, event: list[int]) -> NDArray[np.bool_] | None:
-        """Which values (size,) this field may take; None if the next event does not have it."""
+    def bias(self, field: int, event: list[int]) -> FloatArray | None:
+        """What to add to the logits (size,) of this field; None if the next event does not have it."""
 
     def advance(self, event: list[int]) -> None:
         """Take note of the event."""
 
 
-def draw(
-    logits: FloatArray, allowed: NDArray[np.bool_], noise: FloatArray, options: SamplingOptions
-) -> IntArray:
-    """One value (B,) per row of logits (B, V) among those allowed (B, V).
+def draw(logits: FloatArray, noise: FloatArray, options: SamplingOptions) -> IntArray:
+    """One value (B,) per row of logits (B, V), of which those that must not be drawn are NEVER.
 
     noise (B, V): standard Gumbel numbers. The value with the highest sum of logit and noise is drawn as often
     as it is likely, which needs no exponentials.
     """
-    z = np.where(allowed, logits, _NEVER)
+    likeliest = logits.argmax(axis=1)
     if options.temperature == 0.0:
-        return z.argmax(axis=1)
-    if options.temperature != 1.0:
-        z /= options.temperature
+        return likeliest
+    z = logits if options.temperature == 1.0 else logits / np.float32(options.temperature)
     if options.top_k > 0 or options.top_p < 1.0:
-        z = np.where(z >= _lowest_kept(z, options), z, _NEVER)
+        z = np.where(z >= _lowest_kept(z, options), z, np.float32(NEVER))
     race = z + noise
     winners = race.argmax(axis=1)
-    if options.min_p == 0.0:
-        return winners
-    likeliest = z.argmax(axis=1)
-    z[np.arange(len(z)), likeliest] = _NEVER
-    lowest = np.maximum.reduce(z, axis=1, keepdims=True) + np.float32(math.log(options.min_p))
-    others = np.where(z >= lowest, race, _NEVER).argmax(axis=1)
-    return np.where(winners == likeliest, likeliest, others)
+    if options.min_p > 0.0:
+        for row in (winners != likeliest).nonzero()[0]:
+            winners[row] = _winner_among_others(z[row], race[row], likeliest[row], options.min_p)
+    return winners
+
+
+def _winner_among_others(z: FloatArray, race: FloatArray, likeliest: int, min_p: float) -> int:
+    """Who wins the race (V,) among all but the likeliest value, if those that min-p drops do not run."""
+    others = z.copy()
+    others[likeliest] = NEVER
+    return int(np.where(others >= others.max() + np.float32(math.log(min_p)), race, NEVER).argmax())
 
 
 def _lowest_kept(z: FloatArray, options: SamplingOptions) -> FloatArray:
     """The lowest logit (B, 1) of those that top-k and top-p leave in."""
     ordered = -np.sort(-z, axis=1)
     if 0 < options.top_k < z.shape[1]:
-        ordered[:, options.top_k :] = _NEVER
+        ordered[:, options.top_k :] = NEVER
     p = np.exp(ordered - ordered[:, :1])
     before = np.cumsum(p, axis=1) - p
     last = (before < options.top_p * p.sum(axis=1, keepdims=True)).sum(axis=1, keepdims=True) - 1
@@ -114,17 +114,26 @@ class Noise:
     EVENTS = 64
 
     def __init__(self, randoms: Sequence[np.random.Generator], size: int) -> None:
-        self.randoms, self.size = randoms, size
+        self.randoms = randoms
+        self.block = np.empty((len(randoms), self.EVENTS, size), np.float32)
         self.event = self.EVENTS
 
     def next(self, candidates: Sequence[int]) -> FloatArray:
         """Numbers (candidates, size) for one event of these."""
         if self.event == self.EVENTS:
-            shape = (self.EVENTS, self.size)
-            waits = np.stack([r.standard_exponential(shape, dtype=np.float32) for r in self.randoms])
-            self.block, self.event = -np.log(np.maximum(waits, _TINY)), 0
+            self._refill()
         self.event += 1
         return self.block[candidates, self.event - 1]
+
+    def _refill(self) -> None:
+        """-log(-log(u)), in place, for u from 0 to below 1; 0 becomes a number that never wins."""
+        for random, numbers in zip(self.randoms, self.block, strict=True):
+            random.random(out=numbers, dtype=np.float32)
+        np.maximum(self.block, _TINY, out=self.block)
+        for _ in range(2):
+            np.log(self.block, out=self.block)
+            np.negative(self.block, out=self.block)
+        self.event = 0
 
 
 def generate(
@@ -142,10 +151,10 @@ def generate(
     """
     noise = Noise(randoms, sum(field.size for field in schema.fields))
     playing = list(range(len(grammars)))
-    x, logits, state = _start(model, len(playing), len(schema.fields), prompt, grammars[0])
+    steps, logits = _start(model, len(playing), len(schema.fields), prompt, grammars[0])
     while True:
         those = [grammars[n] for n in playing]
-        events, contexts = _next_events(model, those, x, logits, schema, noise.next(playing), options)
+        events, contexts = _next_events(steps, those, logits, schema, noise.next(playing), options)
         for grammar, event in zip(those, events, strict=True):
             grammar.advance(event)
         yield list(zip(playing, events, strict=True))
@@ -154,28 +163,24 @@ def generate(
             return
         if len(keep) < len(playing):
             events, contexts = [events[row] for row in keep], [contexts[row] for row in keep]
-            playing, state = [playing[row] for row in keep], model.rows(state, keep)
-        columns = [event + context for event, context in zip(events, contexts, strict=True)]
-        x, logits, state = model.advance(np.array(columns)[:, None], state)
-        x, logits = x[:, -1], logits[:, -1]
+            playing, steps = [playing[row] for row in keep], steps.of(keep)
+        logits = steps.advance([event + context for event, context in zip(events, contexts, strict=True)])
 
 
 def _start(
     model: GraphModel, batch: int, n_fields: int, prompt: tuple[IntArray, IntArray] | None, grammar: Grammar
-) -> tuple[FloatArray, FloatArray, GraphState]:
-    """Hidden vectors (B, width), logits (B, size) of the first field and state before the first event."""
+) -> tuple[Stepper, FloatArray]:
+    """Where every candidate begins, and the logits (B, size) of its first field."""
     columns = np.full((1, n_fields + len(grammar.no_context())), NOT_APPLICABLE, np.int64)
     if prompt is not None:
         columns = np.concatenate([columns, np.concatenate(prompt, axis=1)])
     x, logits, state = model.advance_far(columns[None], model.initial_state(1))
-    everyone = [0] * batch
-    return x[everyone, -1], logits[everyone, -1], model.rows(state, everyone)
+    return Stepper(model, state, x[:, -1]).of([0] * batch), np.repeat(logits[:, -1], batch, axis=0)
 
 
 def _next_events(
-    model: GraphModel,
+    steps: Stepper,
     grammars: Sequence[Grammar],
-    x: FloatArray,
     logits: FloatArray,
     schema: Schema,
     noise: FloatArray,
@@ -190,15 +195,15 @@ def _next_events(
         if k > 0:
             told = schema.context_after(k - 1)
             known = [[event[k - 1], *[context[c] for c in told]] for _, event, context in everyone]
-            x, logits = model.field_logits(k, x, np.array(known))
-        masks = [grammar.allowed(k, event) for grammar, event, _ in everyone]
-        some = next((mask for mask in masks if mask is not None), None)
+            logits = steps.field_logits(k, known)
+        biases = [grammar.bias(k, event) for grammar, event, _ in everyone]
+        some = next((bias for bias in biases if bias is not None), None)
         if some is not None:
             # What is drawn for candidates without this field is not used.
-            allowed = np.array([some if mask is None else mask for mask in masks])
-            values = draw(logits, allowed, noise[:, start : start + field.size], options).tolist()
-            for event, mask, value in zip(events, masks, values, strict=True):
-                if mask is not None:
+            biased = logits + np.array([some if bias is None else bias for bias in biases])
+            values = draw(biased, noise[:, start : start + field.size], options).tolist()
+            for event, bias, value in zip(events, biases, values, strict=True):
+                if bias is not None:
                     event[k] = value
         for grammar, event, context in everyone:
             grammar.fill_context(k, event, context)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 NOT_APPLICABLE = -1  # the value of a field that an event of its kind does not have
+NEVER = -1e30  # added to the logit of what must not be drawn; finite, so that differences stay numbers
 
 
 @dataclass(frozen=True)

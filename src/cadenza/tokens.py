@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cadenza.errors import InputError
 from cadenza.events import EncodedPiece
-from cadenza.schema import Field, Schema
+from cadenza.schema import NEVER, Field, Schema
 from cadenza.score import DRUM_KIT, Score, make_notes, pitch_name
 from cadenza.vocabulary import EventArray
 
@@ -101,7 +101,8 @@ class TokenGrammar:
     def __init__(self, representation: NotesAndChords, bars: int) -> None:
         self.left = bars * TOKENS_PER_BAR
         self.done = False
-        self.known = np.arange(len(representation.vocabulary) + 1) != UNKNOWN
+        self.known = np.zeros(len(representation.vocabulary) + 1, np.float32)
+        self.known[UNKNOWN] = NEVER
 
     def no_context(self) -> list[int]:
         """There never is any."""
@@ -110,8 +111,8 @@ class TokenGrammar:
     def fill_context(self, field: int, event: list[int], context: list[int]) -> None:
         """Nothing to fill in."""
 
-    def allowed(self, field: int, event: list[int]) -> NDArray[np.bool_]:
-        """Every name of the vocabulary."""
+    def bias(self, field: int, event: list[int]) -> NDArray[np.float32]:
+        """0 for every name of the vocabulary, NEVER for unknown ones."""
         return self.known
 
     def advance(self, event: list[int]) -> None:
