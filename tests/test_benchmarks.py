@@ -1,15 +1,26 @@
-"""The representations of the benchmarks on published ground lose nothing and look at nothing to come."""
+"""The representations of the benchmarks on published ground lose nothing and look at nothing to come.
+
+And the race against the tutorial's network is fair: same names to predict, and a clock that stops for looks.
+"""
 
 from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from benchmarks import chorales16, frames
+from benchmarks import chorales16, frames, tutorial
 from benchmarks.fitting import averaged_nats, last_match, piece_nats
+from benchmarks.tutorial import Contender, Look
 from cadenza.models import ModelConfig, build_model
+from cadenza.tokens import UNKNOWN
+from cadenza.training import Prepared, TrainingOptions, prepare
 
 
 def _roll(seed: int, length: int = 70) -> NDArray[np.int64]:
@@ -117,3 +128,68 @@ def test_the_mean_over_equal_variants_is_the_thing_itself() -> None:
     plain = piece_nats(model, pieces)
     for one, other in zip(averaged_nats(model, [[piece] * 3 for piece in pieces]), plain, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def tokens(folder: Path, tiny_presets: None) -> Prepared:
+    """Tunes as names of notes and chords."""
+    return prepare(folder, TrainingOptions(preset="tiny-tokens"))
+
+
+def test_the_clock_stops_for_looks_which_become_rare(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, shares = 0.0, list[float]()
+
+    def step(share: float) -> None:
+        nonlocal now
+        now += 1.0
+        shares.append(share)
+
+    def probabilities() -> NDArray[np.float64]:
+        nonlocal now
+        now += 1000.0
+        return np.array([0.5, 1.0])
+
+    monkeypatch.setattr(tutorial, "time", SimpleNamespace(perf_counter=lambda: now))
+    looks = tutorial.race("x", Contender(1, step, probabilities), np.array([3, UNKNOWN]), seconds=11)
+    assert [look.seconds for look in looks] == [1, 2, 3, 4, 5, 6, 8, 10, 11]
+    assert shares == [n / 11 for n in range(11)]
+    assert looks[0].nats == pytest.approx(np.log(2))  # of the known name alone
+
+
+def test_the_ratio_is_that_of_the_times_to_the_best_of_the_peer() -> None:
+    peer = [Look(10, 1, 5.0), Look(100, 2, 4.0), Look(200, 3, 4.5)]
+    ours = [Look(1, 1, 6.0), Look(2, 2, 3.0), Look(4, 3, 2.0)]
+    assert tutorial.ratios(peer, ours) == [(5.0, 5.0), (4.0, 50.0)]
+    assert tutorial.ratios(ours, peer) == [(6.0, 0.1), (3.0, None), (2.0, None)]
+
+
+def test_ours_learns_the_names_it_is_asked_for(tokens: Prepared) -> None:
+    contender = tutorial.our_contender(tokens, "tiny-tokens", None, seed=0)
+    targets = tutorial.row_of(tokens, tokens.held_out)
+    assert len(contender.probabilities()) == len(targets)
+    before = tutorial.nats_of(contender.probabilities(), targets)
+    for _ in range(60):
+        contender.step(0.0)
+    assert tutorial.nats_of(contender.probabilities(), targets) < before - 0.2
+
+
+def test_the_keras_network_is_asked_for_the_same_names(
+    tokens: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classes = tutorial.class_count(tokens)
+    asked: list[NDArray[Any]] = []
+
+    def predict(x: NDArray[Any]) -> NDArray[Any]:
+        asked.append(x)
+        return np.tile(np.arange(classes), (len(x), 1))  # so that what is picked tells the name
+
+    network = MagicMock(predict_on_batch=predict)
+    monkeypatch.setattr(tutorial, "build_network", lambda _: network)
+    monkeypatch.setattr(tutorial, "keras_module", MagicMock())
+    found = tutorial.keras_contender(tokens, seed=0).probabilities()
+    targets = tutorial.row_of(tokens, tokens.held_out)
+    np.testing.assert_array_equal(found, targets)
+    seen = np.rint(np.concatenate(asked)[:, :, 0] * classes)
+    assert seen.shape == (len(targets), tutorial.WINDOW)
+    np.testing.assert_array_equal(seen[1:, -1], targets[:-1])
+    np.testing.assert_array_equal(seen[0], tutorial.row_of(tokens, tokens.train)[-tutorial.WINDOW :])

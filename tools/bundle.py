@@ -18,10 +18,13 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
 import torch
 from safetensors.torch import load_file, save_file
 
 from cadenza.corpus import Corpus, scan
+from cadenza.files import write_atomic
+from cadenza.graph import halved
 from cadenza.model_folder import (
     CARD,
     CONFIG,
@@ -137,13 +140,15 @@ def _credits(lines: list[dict[str, str]]) -> str:
 
 
 def bundle_model(model: Path) -> None:
-    """Copy what composing needs, the weights rounded to bfloat16 to halve them."""
+    """Copy what composing needs, weights and graphs in half their size."""
     target = bundled_model()
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for name in (CONFIG, REPRESENTATION, CARD, LOG, CURVE):
         shutil.copyfile(model / name, target / name)
     shutil.copytree(model / "graph-int8", target / "graph-int8")
+    for graph in sorted((model / "graph-fp32").iterdir()):
+        write_atomic(target / "graph-fp32" / graph.name, halved(onnx.load(graph)).SerializeToString())
     card = (target / CARD).read_text()
     (target / CARD).write_text(re.sub(r"(?m)^- Licence: .*$", f"- Licence: {MODEL_LICENCE}", card))
     weights = {name: t.to(torch.bfloat16).contiguous() for name, t in load_file(model / WEIGHTS).items()}

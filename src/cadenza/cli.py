@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"cadenza: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ncadenza: stopped; nothing that was finished is lost.", file=sys.stderr)
+        _tell("\ncadenza: stopped; nothing that was finished is lost.")
         return 1
     except BrokenPipeError:
         sys.stderr.close()
@@ -193,6 +193,7 @@ def _train(folder: Path, out: Path, arguments: argparse.Namespace, *, overwrite:
         velocity_levels=arguments.velocity_levels,
         transpose=arguments.transpose,
         allow_drums_only=arguments.drums,
+        shard=arguments.shard,
     )
     corpus = _scan(folder, arguments)
     prepared = training.prepare(folder, options, corpus)
@@ -468,6 +469,12 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=_natural,
         help="learn in other keys too, up to N semitones away (default 6; 0 in runs of up to 5 minutes)",
+    )
+    parser.add_argument(
+        "--shard",
+        action="store_true",
+        help="under torchrun: let each process keep only a part of the network and of its optimiser, "
+        "where memory is short",
     )
     _add_reading(parser)
 

@@ -27,6 +27,7 @@ from onnx import TensorProto, helper, numpy_helper
 from cadenza.schema import Field, Schema
 
 OPSET, IR_VERSION = 20, 10
+LARGE = 1024  # numbers in a weight that is worth keeping small
 Weights = dict[str, NDArray[np.float32]]
 
 
@@ -306,6 +307,20 @@ def _condition(b: _Builder, weights: Weights, schema: Schema, k: int) -> tuple[s
     fields = [schema.fields[k - 1], *(schema.context[c] for c in schema.context_after(k - 1))]
     added = b.summed_embedding("columns", weights[f"condition.{k - 1}.weight"], fields, 1, "condition")
     return b.node("Add", ["x", added], "x_after"), _integer("columns", ["N", len(fields)])
+
+
+def halved(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph with its weights kept as float16, of half the size; it computes in fp32, as it is loaded."""
+    small = onnx.ModelProto()
+    small.CopyFrom(model)
+    for weight in small.graph.initializer:
+        if weight.data_type != TensorProto.FLOAT or np.prod(weight.dims) < LARGE:
+            continue
+        name, values = weight.name, numpy_helper.to_array(weight)
+        weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+        cast = helper.make_node("Cast", [weight.name], [name], name=f"{name}.cast", to=TensorProto.FLOAT)
+        small.graph.node.insert(0, cast)
+    return small
 
 
 def quantised(model: onnx.ModelProto) -> onnx.ModelProto:

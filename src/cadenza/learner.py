@@ -45,6 +45,10 @@ class Learner:
     ) -> None:
         self.model, self.recipe, self.device = model.to(device), recipe, device
         self.processes, self.lanes = processes or Processes(), lanes
+        self.state: State = model.initial_state(len(self.processes.lanes(lanes)))
+        self.nats_of = self.processes.spread(
+            _NatsOf(model), device
+        )  # before the optimiser sees the parameters
         self.optimiser = torch.optim.AdamW(
             _parameter_groups(model, recipe.weight_decay),
             lr=recipe.learning_rate,
@@ -52,8 +56,6 @@ class Learner:
             fused=True,
         )
         self.averaged = _copy_of(model) if recipe.average else None
-        self.nats_of = self.processes.spread(_NatsOf(model), device)
-        self.state: State = model.initial_state(len(self.processes.lanes(lanes)))
         self.step = 0
 
     def learn(self, batch: Batch, share_done: float) -> tuple[float, int]:
@@ -97,10 +99,9 @@ class Learner:
         torch._foreach_lerp_(list(self.averaged.values()), [current[k] for k in self.averaged], 1 - decay)
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy of the weights to evaluate and to keep: the average if there is one."""
-        if self.averaged is not None:
-            return {name: tensor.clone() for name, tensor in self.averaged.items()}
-        return _copy_of(self.model)
+        """A copy of the weights to evaluate and to keep, the average if there is one (all have to call this)."""
+        kept = self.model.state_dict() if self.averaged is None else self.averaged
+        return {name: self.processes.whole(tensor).clone() for name, tensor in kept.items()}
 
     def tensors(self) -> dict[str, Tensor]:
         """All that changes from step to step, in all processes, for `load_tensors` (all have to call this)."""
@@ -116,13 +117,14 @@ class Learner:
         for name, parameter in self.model.named_parameters():
             for key, value in self.optimiser.state.get(parameter, {}).items():
                 found[f"optimiser.{name}.{key}"] = value
-        return found
+        return {name: self.processes.whole(tensor).cpu() for name, tensor in found.items()}
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Inverse of `tensors`."""
-        self.model.load_state_dict(with_prefix(tensors, "model."))
+        current = self.model.state_dict()
+        self.model.load_state_dict(self._parts(with_prefix(tensors, "model."), current))
         if self.averaged is not None:
-            self.averaged = {k: v.to(self.device) for k, v in with_prefix(tensors, "averaged.").items()}
+            self.averaged = self._parts(with_prefix(tensors, "averaged."), current)
         lanes = self.processes.lanes(self.lanes)
         self.state = tuple(
             torch.stack([tensors[f"state.{k}.{lane}"] for lane in lanes], dim=1).to(self.device)
@@ -131,8 +133,15 @@ class Learner:
         self._restore_random(with_prefix(tensors, f"random.{self.processes.rank}."))
         for name, parameter in self.model.named_parameters():
             saved = with_prefix(tensors, f"optimiser.{name}.")
-            if saved:
-                self.optimiser.state[parameter] = {key: value.to(self.device) for key, value in saved.items()}
+            if saved:  # moments of the parameter's shape, and a count of steps
+                likes = {k: parameter if v.shape == parameter.shape else v for k, v in saved.items()}
+                self.optimiser.state[parameter] = self._parts(saved, likes)
+
+    def _parts(self, tensors: dict[str, Tensor], likes: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Of each tensor what this process holds of the one of that name in `likes`."""
+        return {
+            name: self.processes.part(tensor.to(self.device), likes[name]) for name, tensor in tensors.items()
+        }
 
     def _restore_random(self, saved: dict[str, Tensor]) -> None:
         if not saved:  # the run goes on with more processes than it was stopped with

@@ -86,14 +86,16 @@ class ModelFolder:
         folder = cls(path, config, representation, repertoire)
         try:
             SamplingOptions(**folder.sampling)
-        except (TypeError, ValueError, InputError) as error:
+            if not all(isinstance(name, str) for name in config["graphs"]):
+                raise TypeError("precisions have names")
+        except (KeyError, TypeError, ValueError, InputError) as error:
             raise ModelError(f"{path / CONFIG}: damaged; restore the file or train again.") from error
         return folder
 
     @property
     def precisions(self) -> list[str]:
-        """Precisions of the graphs there are, the one for composing first."""
-        found = [name for name in ("int8", "fp32") if (self.path / f"graph-{name}").is_dir()]
+        """Precisions of the graphs there are, the one that composes first."""
+        found = [name for name in self.config["graphs"] if (self.path / f"graph-{name}").is_dir()]
         if not found:
             raise ModelError(f"{self.path}: no graph-int8 or graph-fp32 folder; train the model again.")
         return found

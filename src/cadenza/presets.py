@@ -23,6 +23,8 @@ class Preset:
     minutes: float | None = 3.0
     epochs: float | None = None
     augment: bool = True
+    # Precisions of the graphs, the one that composes first: int8 is the faster one where matrices are large.
+    graphs: tuple[str, ...] = ("fp32", "int8")
     sampling: dict[str, float] = field(default_factory=lambda: {"temperature": 1.0, "min_p": 0.2})
     # A network that has learned for a few minutes spreads its guesses wider, and needs a firmer hand.
     sampling_when_short: dict[str, float] = field(default_factory=lambda: {"temperature": 1.0, "min_p": 0.3})
@@ -50,6 +52,7 @@ PRESETS = {
         lanes=32,
         learning_rate=2e-3,
         minutes=60.0,
+        graphs=("int8", "fp32"),
     ),
     "tutorial": Preset(
         "the usual tutorial's network on its note-and-chord tokens, for comparison",
@@ -70,6 +73,7 @@ PRESETS = {
         minutes=None,
         epochs=10.0,
         augment=False,
+        graphs=("int8", "fp32"),
         sampling={"temperature": 1.0},
     ),
 }

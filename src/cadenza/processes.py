@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -23,24 +25,23 @@ class Processes:
     rank: int = 0
     size: int = 1
     restarts: int = 0  # how often torchrun has started these processes anew
-    start: str = ""  # which start of torchrun they belong to, restarts included
+    start: str = ""  # names the start of torchrun that they belong to, restarts included
+    shard: bool = False  # whether each keeps only a part of the network
 
     @classmethod
-    def join(cls) -> Processes:
+    def join(cls, shard: bool = False) -> Processes:
         """Meet the others, if torchrun started this process; raises InputError if it cannot."""
         size = int(os.environ.get("WORLD_SIZE", "1"))
-        restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-        start = os.environ.get("TORCHELASTIC_RUN_ID", "")
-        if size == 1:
-            return cls(restarts=restarts, start=start)
-        if not dist.is_initialized():
+        restarts, start = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")), ""
+        is_due = size > 1 and not dist.is_initialized()
+        if is_due or dist.is_torchelastic_launched():
             try:
-                _meet(restarts)
+                start = _meet(restarts)
             except (RuntimeError, ValueError) as error:
                 raise InputError(
                     f"cannot meet the other {size - 1} processes ({error}); start all with torchrun."
                 ) from error
-        return cls(dist.get_rank(), size, restarts, start)
+        return cls(dist.get_rank() if size > 1 else 0, size, restarts, start, shard and size > 1)
 
     @property
     def is_first(self) -> bool:
@@ -58,12 +59,36 @@ class Processes:
         return range(self.rank if rank is None else rank, n, self.size)
 
     def spread(self, module: nn.Module, device: torch.device) -> nn.Module:
-        """The module with the mean of everybody's gradients after each backward pass."""
+        """The module with the mean of everybody's gradients after each backward pass.
+
+        If they shard, its parameters are replaced by the parts of them that this process keeps.
+        """
         if self.size == 1:
             return module
+        if self.shard:
+            return _sharded(module, device, self.size)
         return nn.parallel.DistributedDataParallel(
             module, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False
         )
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        """The tensor of which each process may hold but a part (all have to call this)."""
+        if not self.shard:
+            return tensor
+        from torch.distributed.tensor import DTensor
+
+        return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+    def part(self, tensor: Tensor, like: Tensor) -> Tensor:
+        """What this process holds of the tensor, if it holds but a part of `like`; inverse of `whole`."""
+        if not self.shard:
+            return tensor
+        from torch.distributed.tensor import DTensor, distribute_tensor
+
+        if not isinstance(like, DTensor):
+            return tensor
+        # All have the same tensor, so that nothing needs to be sent.
+        return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
 
     def from_first(self, *values: float) -> list[float]:
         """The numbers that process 0 passed."""
@@ -92,13 +117,33 @@ class Processes:
             dist.barrier()
 
 
-def _meet(restarts: int) -> None:
-    """Open the connections between the processes.
+def _sharded(module: nn.Module, device: torch.device, size: int) -> nn.Module:
+    """The module, of whose lists of layers one layer at a time is whole in a process (Zhao et al. 2023)."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard  # takes seconds to import
 
-    torchrun may keep its store of addresses when it starts processes anew; under a name of their own they
-    do not find those of the dead.
+    mesh = init_device_mesh(device.type, (size,))
+    # No layer's output is changed in place here, which is what this warning is about.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor", UserWarning)
+    for layers in [part for part in module.modules() if isinstance(part, nn.ModuleList)]:
+        for layer in layers:
+            fully_shard(layer, mesh=mesh)
+    fully_shard(module, mesh=mesh)
+    return module
+
+
+def _meet(restarts: int) -> str:
+    """Open the connections between the processes; returns a name that no other start of torchrun has.
+
+    torchrun keeps its store when it starts processes anew. So the name that is put there first stays, which
+    the run id need not tell (it may be that of an earlier start); and processes that look for each other
+    under a prefix of their own do not find the addresses of the dead.
     """
     store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+    start: str = store.compare_set("cadenza", "", uuid4().hex).decode()
+    if size == 1 or dist.is_initialized():
+        return start
     named = dist.PrefixStore(f"start-{restarts}", store)  # type: ignore[attr-defined]
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=named, rank=rank, world_size=size, timeout=PATIENCE)
+    return start

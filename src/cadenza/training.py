@@ -78,7 +78,8 @@ class TrainingOptions:
     velocity_levels: int = 16
     transpose: int | None = None  # up to so many semitones, up or down; None: none in short runs, else 6
     allow_drums_only: bool = False
-    graphs: tuple[str, ...] = ("fp32", "int8")
+    graphs: tuple[str, ...] | None = None  # "fp32", "int8": those to write; None takes the preset's
+    shard: bool = False  # each of several processes keeps only a part of the network and of its optimiser
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
@@ -176,7 +177,7 @@ def train(
     """
     options = options or TrainingOptions()
     out = Path(out)
-    processes = Processes.join()
+    processes = Processes.join(options.shard)
     resume = resume or (processes.restarts > 0 and _was_started_by(processes, out / STATE))
     if not resume and not overwrite:
         _refuse_to_replace(out)
@@ -282,6 +283,11 @@ class _Run:
         return Augmentation(semitones)
 
     @property
+    def graphs(self) -> tuple[str, ...]:
+        """Precisions of the graphs to write, the one that composes first."""
+        return self.options.graphs or self.preset.graphs
+
+    @property
     def _is_short(self) -> bool:
         return self.minutes is not None and self.minutes <= SHORT_RUN_MINUTES
 
@@ -314,15 +320,19 @@ class _Run:
                 seconds = self.seconds + time.perf_counter() - self.clock
                 late = time.perf_counter() - self.last_checkpoint > CHECKPOINT_SECONDS
                 self.clock = time.perf_counter()
-                self.seconds, save, stop = self.processes.from_first(
-                    seconds, late or interruption.requested, interruption.requested
-                )
+                self.seconds, late, stop = self._agreed(seconds, late, interruption.requested)
                 self._report(on_progress)
-                if save:
+                if late or stop:
                     self.checkpoint()
                 if stop:
                     self.processes.wait()  # until the checkpoint is written
                     raise KeyboardInterrupt
+
+    def _agreed(self, seconds: float, late: bool, stop: bool) -> tuple[float, bool, bool]:
+        """The first process's clock, and whether any process was told to stop, for all of them."""
+        mine = [seconds, late, stop] if self.processes.is_first else [0.0, False, stop]
+        seconds, n_late, n_stop = self.processes.total(torch.tensor(mine, dtype=torch.float64)).tolist()
+        return seconds, n_late > 0, n_stop > 0
 
     def _report(self, on_progress: OnProgress | None) -> None:
         due = self.share_done - self.last_evaluation_share >= 1 / EVALUATIONS
@@ -455,9 +465,7 @@ class _Run:
             "representation": self.prepared.representation.to_dict(),
             "repertoire": self.prepared.repertoire.to_dict() if self.prepared.repertoire else None,
         }
-        write_graphs(
-            self.out, weights, asdict(self.model_config), self.prepared.representation, self.options.graphs
-        )
+        write_graphs(self.out, weights, asdict(self.model_config), self.prepared.representation, self.graphs)
         write_atomic(self.out / REPRESENTATION, json.dumps(representation, indent=1) + "\n")
         write_atomic(self.out / CARD, write_card(config))
         write_atomic(
@@ -483,6 +491,7 @@ class _Run:
                 "train_pieces": len(self.prepared.train),
                 "held_out_pieces": len(self.prepared.held_out),
             },
+            "graphs": self.graphs,
             "held_out": {
                 "nats_per_note": likelihood.nats_per_note,
                 "by_field": likelihood.by_field(),
@@ -533,7 +542,7 @@ def evaluate_model(
 
 def _was_started_by(processes: Processes, path: Path) -> bool:
     """Whether the checkpoint, if there is one, comes from before torchrun started these processes anew."""
-    return path.exists() and _read_state(path)[0]["start"] == processes.start
+    return path.exists() and _read_state(path)[0].get("start") == processes.start
 
 
 def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
