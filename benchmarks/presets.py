@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed import matrix_product, rate
+from benchmarks.speed import is_multiplied, matrix_product, rate
 from benchmarks.tutorial import exit_code, require
 from cadenza.composer import ComposeOptions, Composer
 from cadenza.errors import CadenzaError
@@ -67,11 +67,7 @@ def flop_per_note(out: Path) -> float:
 
     with safe_open(out / "model.safetensors", "np") as file:
         shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-    multiplied = [
-        shape[0] * shape[1]
-        for name, shape in shapes.items()
-        if len(shape) == 2 and not name.startswith(("embed.", "condition."))
-    ]
+    multiplied = [shape[0] * shape[1] for name, shape in shapes.items() if is_multiplied(name, len(shape))]
     return 6.0 * sum(multiplied)
 
 

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -28,14 +28,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks import tutorial
 from benchmarks.tutorial import exit_code, require, say
-from cadenza.composer import ComposeOptions, Composer
+from cadenza.composer import BATCH, ComposeOptions, Composer
 from cadenza.corpus import Corpus, Piece, scan
 from cadenza.errors import CadenzaError, InputError
 from cadenza.events import NoteEvents
+from cadenza.grammar import NoteGrammar
 from cadenza.midi import read_midi
+from cadenza.model_folder import WEIGHTS
+from cadenza.runtime import Stepper
 
 if TYPE_CHECKING:
     from cadenza.training import _Run
@@ -126,6 +130,7 @@ def reading(bench: Bench) -> list[Row]:
         Contender("music21, as the tutorial reads", lambda: _each(tutorial.read_names, paths), peer=True),
         Contender("symusic, parsing alone", lambda: _each(symusic.Score, paths), peer=True),
         Contender("cadenza scan, the whole folder", lambda: len(scan(bench.corpus.root).files)),
+        Contender("the same on all cores", lambda: len(scan(bench.corpus.root, workers=0).files)),
     ]
     return bench.measure("reading", "files/s", contenders)
 
@@ -229,9 +234,12 @@ def _step(run: _Run) -> int:
 def _flop(run: _Run) -> float:
     """Of a target, forward and backward: six for every weight that is multiplied."""
     named = run.model.named_parameters()
-    return 6.0 * sum(
-        p.numel() for name, p in named if p.ndim == 2 and not name.startswith(("embed.", "condition."))
-    )
+    return 6.0 * sum(p.numel() for name, p in named if is_multiplied(name, p.ndim))
+
+
+def is_multiplied(name: str, dimensions: int) -> bool:
+    """Whether a weight of this name is a matrix that is multiplied, not a table that is looked up."""
+    return dimensions == 2 and not name.startswith(("embed.", "condition."))
 
 
 def _keras(run: _Run) -> tuple[Any, Any]:
@@ -257,20 +265,96 @@ def _keras_flop(network: Any) -> float:
 
 
 def composing(bench: Bench) -> list[Row]:
-    """Notes a second of finished pieces; the peer predicts one note at a time."""
+    """Notes a second of finished pieces; the peer predicts one note at a time.
+
+    What a step consists of is measured alone, in events a second, of which nearly all are notes: the rules and
+    the context, the graphs, and the matrix products in them, which are the limit.
+    """
     network = tutorial.build_network(_names(bench))
     window = np.random.default_rng(0).random((1, tutorial.WINDOW, 1), dtype=np.float32)
-    seeds = itertools.count(1)
-    contenders = [
-        Contender("cadenza, one piece", lambda: _compose(bench.composer, 1, next(seeds))),
-        Contender(
-            "Keras predict, note by note",
-            lambda: _each(lambda x: network.predict(x, verbose=0), [window] * 4),
-            peer=True,
-        ),
-        Contender("cadenza, 16 pieces side by side", lambda: _compose(bench.composer, 16, next(seeds))),
-    ]
-    return bench.measure("composing", "notes/s", contenders)
+    seeds, composer = itertools.count(1), bench.composer
+    rows = []
+    for batch, peers in (
+        (1, [Contender("Keras predict, note by note", lambda: _predict(network, window), peer=True)]),
+        (BATCH, []),
+    ):
+        contenders = [
+            Contender(_side_by_side(batch), partial(_compose, composer, batch, seeds)),
+            *peers,
+            Contender("  its rules and context alone", _rules_alone(composer, batch)),
+            Contender("  its graphs alone", _graphs_alone(composer, batch)),
+            Contender("  their matrix products alone", _products_alone(composer, batch)),
+        ]
+        rows += bench.measure("composing", "notes/s", contenders)
+    return rows
+
+
+def _side_by_side(batch: int) -> str:
+    return "cadenza, one piece" if batch == 1 else f"cadenza, {batch} pieces side by side"
+
+
+def _predict(network: Any, window: NDArray[np.float32]) -> int:
+    return _each(lambda x: network.predict(x, verbose=0), [window] * 4)
+
+
+def _rules_alone(composer: Composer, batch: int) -> Callable[[], float]:
+    """Takes a composed piece's events through the grammar, as often as there are pieces."""
+    representation, repertoire = composer.representation, composer.folder.repertoire
+    assert isinstance(representation, NoteEvents)
+    assert repertoire is not None
+    events = representation.encode(composer.compose(bars=BARS, seed=1).score).tolist()
+    fields = range(len(representation.schema.fields))
+
+    def work() -> float:
+        for _ in range(batch):
+            grammar = NoteGrammar(representation, repertoire, BARS)
+            for event in events:
+                context = grammar.no_context()
+                for k in fields:
+                    grammar.bias(k, event)
+                    grammar.fill_context(k, event, context)
+                grammar.advance(event)
+        return batch * len(events)
+
+    return work
+
+
+def _graphs_alone(composer: Composer, batch: int) -> Callable[[], float]:
+    """Runs the graphs of a step on events of nothing."""
+    model, schema = composer.graph, composer.representation.schema
+    steps = Stepper(model, model.initial_state(batch), np.zeros((batch, model.width), np.float32))
+    columns = [[0] * (len(schema.fields) + len(schema.context))] * batch
+    known = [[[0] * (1 + len(schema.context_after(k)))] * batch for k in range(len(schema.fields) - 1)]
+
+    def work() -> float:
+        for _ in range(100):
+            steps.advance(columns)
+            for k, facts in enumerate(known, 1):
+                steps.field_logits(k, facts)
+        return 100 * batch
+
+    return work
+
+
+def _products_alone(composer: Composer, batch: int) -> Callable[[], float]:
+    """Multiplies by each of the network's matrices, on one core as the graphs do."""
+    import torch
+    from safetensors.torch import load_file
+
+    tensors = load_file(composer.folder.path / WEIGHTS)
+    matrices = [tensor.float() for name, tensor in tensors.items() if is_multiplied(name, tensor.ndim)]
+    inputs = [torch.zeros(batch, matrix.shape[1]) for matrix in matrices]
+
+    def work() -> float:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        for _ in range(100):
+            for x, matrix in zip(inputs, matrices, strict=True):
+                torch.nn.functional.linear(x, matrix)
+        torch.set_num_threads(threads)
+        return 100 * batch
+
+    return work
 
 
 def _names(bench: Bench) -> int:
@@ -279,8 +363,8 @@ def _names(bench: Bench) -> int:
     return NotesAndChords.of(piece.score for piece in bench.corpus.pieces).schema.fields[0].size
 
 
-def _compose(composer: Composer, num: int, seed: int) -> int:
-    pieces = composer.compose_many(options=ComposeOptions(bars=BARS, num=num, seed=seed))
+def _compose(composer: Composer, num: int, seeds: Iterator[int]) -> int:
+    pieces = composer.compose_many(options=ComposeOptions(bars=BARS, num=num, seed=next(seeds)))
     return sum(len(piece.score) for piece in pieces)
 
 

@@ -1,13 +1,21 @@
-"""The peer: the usual tutorial's way from MIDI files to a network, rebuilt from its description.
+"""The peer: the usual tutorial's way from MIDI files to a network, and the time it takes to get where it gets.
 
 music21 reads the first instrument of each file into names such as "C4" and "E4.G4"; all files make one
 row of names; a Keras network of three LSTMs of 512 sees 100 of them, each a number between 0 and 1, and
 predicts the one that follows. `speed` measures how fast that is.
 
-Run as `python -m benchmarks.tutorial FOLDER --minutes M` it measures how far it gets: the Keras network
-and `--preset tutorial` train for the same minutes on the same names of the same pieces, then predict the
-same held-out names. Time spent on evaluation is not counted; the better network of several looks at
-the held-out pieces counts for both. The last line is JSON.
+    python -m benchmarks.tutorial FOLDER [--minutes N] [--our-minutes N] [--model M] [--seed S] [--threads N]
+
+measures how soon it predicts held-out pieces how well, beside ours on the very same note-and-chord names:
+
+    keras      the tutorial's network, which learns the last name of a window
+    tutorial   preset `tutorial`: a network of that shape, which learns every name of a window
+    default    network, learning rate and windows of preset `small`
+
+The ratio is the time that the Keras network takes to its own best, divided by the time that ours takes to
+the same nats. Seconds are those of training alone: of reading, encoding and looking at the held-out pieces
+nothing counts, for nobody, nor does the Keras network's first step, in which its graph is built. Names that
+no training piece has are left out, since the tutorial has no number for them. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -17,10 +25,10 @@ import json
 import math
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,18 +36,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cadenza.dataset import WindowStream, shuffled
 from cadenza.errors import CadenzaError, InputError
+from cadenza.events import EncodedPiece
+from cadenza.presets import ARCHITECTURES, PRESETS
+from cadenza.tokens import UNKNOWN
 
 if TYPE_CHECKING:
     from cadenza.corpus import Piece
-    from cadenza.model_folder import ModelFolder
     from cadenza.training import Prepared
 
 WINDOW = 100
 BATCH = 64
-LEAST_PROBABILITY = 1e-7  # as Keras clips it in its own loss
-LOOKS = 3  # at the held-out pieces, while the Keras network trains
+PREDICTED_AT_ONCE = 256
+LEAST_PROBABILITY = 1e-7  # as Keras clips it in its own loss; the same for all
+LOOK_EVERY = 1.2  # times the seconds of the look before: dense at first, where ours learn most
 HELD_OUT_NAMES = 4000  # the Keras network spends a whole window on each
+UNIT = "nats per held-out note (name of a note or chord) that the training pieces have"
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
@@ -53,12 +66,30 @@ def require(*modules: str) -> None:
         raise InputError(f"this measurement needs {', '.join(missing)}; type: pip install '.[{extras}]'")
 
 
+def choose_backend() -> str:
+    """What Keras computes with: as KERAS_BACKEND says, else TensorFlow, which is the fastest, if it is there."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    installed = "tensorflow" if find_spec("tensorflow") else "torch"
+    return os.environ.setdefault("KERAS_BACKEND", installed)
+
+
 def keras_module() -> Any:
-    """Keras, on torch unless the environment says otherwise."""
-    os.environ.setdefault("KERAS_BACKEND", "torch")
+    """Keras, on the chosen backend."""
+    choose_backend()
     import keras
 
     return keras
+
+
+def limit_threads(threads: int) -> None:
+    """Let torch, and TensorFlow if Keras is on it, compute in so many threads; before they compute anything."""
+    import torch
+
+    torch.set_num_threads(threads)
+    if choose_backend() == "tensorflow":
+        threading = import_module("tensorflow").config.threading
+        threading.set_intra_op_parallelism_threads(threads)
+        threading.set_inter_op_parallelism_threads(threads)
 
 
 # -- reading --------------------------------------------------------------------------------------
@@ -149,139 +180,231 @@ def build_network(classes: int) -> Any:
     return network
 
 
-def train_network(network: Any, windows: Windows, seconds: float, look: Callable[[float, int], None]) -> int:
-    """Train for so many seconds; `look` is called LOOKS times with seconds and steps. Returns the steps."""
-    spent, steps, looks = 0.0, 0, 0
-    batches = windows.batches()
-    while spent < seconds:
-        started = time.perf_counter()
-        network.train_on_batch(*next(batches))
-        spent += time.perf_counter() - started
-        steps += 1
-        if spent >= seconds * (looks + 1) / LOOKS:
-            looks += 1
-            look(spent, steps)
-    return steps
-
-
-# -- how far each gets ----------------------------------------------------------------------------
+# -- contenders -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Reached:
-    """Nats per held-out name, over all names and over those that the training pieces have too."""
+class Contender:
+    """A network that learns the names of the training pieces and predicts those of the held-out ones."""
 
-    nats: float
-    nats_known: float
+    parameters: int
+    step: Callable[[float], None]  # of training, given how much of the run is over, 0 .. 1
+    probabilities: Callable[[], NDArray[Any]]  # (N,) that it gives to the held-out names, one after the other
 
-    @classmethod
-    def of(cls, probabilities: NDArray[Any], targets: IntArray) -> Reached:
-        """From the probabilities (N, classes) of the names that may follow."""
-        p = probabilities[np.arange(len(targets)), targets].astype(np.float64)
-        nats = -np.log(np.maximum(p, LEAST_PROBABILITY))
-        known = nats[targets > 0]
-        return cls(round(float(nats.mean()), 4), round(float(known.mean()), 4) if len(known) else math.nan)
+
+def keras_contender(prepared: Prepared, seed: int) -> Contender:
+    """The tutorial's network, which learns and predicts a name from the 100 before it in the row of all."""
+    keras_module().utils.set_random_seed(seed)
+    train_row, held_out = row_of(prepared, prepared.train), row_of(prepared, prepared.held_out)
+    windows = Windows(train_row, class_count(prepared))
+    # The last names learned from stand before the held-out ones, so that each of these is a target.
+    tested = Windows(np.concatenate([train_row[-WINDOW:], held_out]), windows.classes)
+    network, batches = build_network(windows.classes), windows.batches(seed)
+    network.train_on_batch(*next(batches))
+
+    def step(_: float) -> None:
+        network.train_on_batch(*next(batches))
+
+    def probabilities() -> NDArray[Any]:
+        found = []
+        for first in range(WINDOW, len(tested.row), PREDICTED_AT_ONCE):
+            x, targets = tested.at(np.arange(first, min(first + PREDICTED_AT_ONCE, len(tested.row))))
+            found.append(network.predict_on_batch(x)[np.arange(len(targets)), targets])
+        return np.concatenate(found)
+
+    return Contender(network.count_params(), step, probabilities)
+
+
+@dataclass(frozen=True)
+class EncodedPieces:
+    """A PieceSource of pieces as they are, encoded before the clock starts, as the Keras network's names are."""
+
+    pieces: Sequence[EncodedPiece]
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def draw(self, number: int) -> EncodedPiece:
+        """See PieceSource."""
+        index, _ = shuffled(number, len(self.pieces), self.seed)
+        return self.pieces[index]
+
+
+def our_contender(prepared: Prepared, preset: str, architecture: str | None, seed: int) -> Contender:
+    """The network of a preset, learning as the preset says; it predicts each piece from its start."""
+    import torch
+
+    from benchmarks.fitting import piece_nats
+    from cadenza.learner import Learner, Recipe
+    from cadenza.models import build_model
+    from cadenza.training import TrainingOptions
+
+    lanes, window = PRESETS[preset].lanes, PRESETS[preset].window
+    _, learning_rate = PRESETS[preset].network(architecture)
+    config = TrainingOptions(preset, architecture).network(sum(len(piece.score) for piece in prepared.train))
+    encode = prepared.representation.encode_piece
+    source = EncodedPieces([encode(piece.score) for piece in prepared.train], seed)
+    stream = WindowStream(source, lanes=lanes, length=window)
+    held_out = [encode(piece.score) for piece in prepared.held_out]
+    torch.manual_seed(seed)
+    model = build_model(config, prepared.representation.schema)
+    recipe = Recipe(learning_rate, PRESETS[preset].weight_decay)
+    learner = Learner(model, recipe, lanes, torch.device("cpu"))
+
+    def step(share_done: float) -> None:
+        model.train()
+        learner.learn(stream.next_batch(), share_done)
+
+    def probabilities() -> NDArray[Any]:
+        model.eval()
+        # One by one: the probabilities of all names at all places of many pieces need gigabytes.
+        return np.exp(-np.concatenate([piece_nats(model, [piece])[0][:, 0] for piece in held_out]))
+
+    return Contender(sum(p.numel() for p in model.parameters()), step, probabilities)
+
+
+# -- how soon each gets how far ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Look:
+    """How well the held-out names were predicted after some training."""
+
+    seconds: float  # of training, without the looks
+    steps: int
+    nats: float  # see UNIT
+
+
+def nats_of(probabilities: NDArray[Any], targets: IntArray) -> float:
+    """Mean of -log p over the targets that are known, given p (N,) of all."""
+    p = np.maximum(probabilities[targets != UNKNOWN].astype(np.float64), LEAST_PROBABILITY)
+    return float(-np.log(p).mean())
+
+
+def race(name: str, contender: Contender, targets: IntArray, seconds: float) -> list[Look]:
+    """Train for so many seconds, and look at the held-out names ever more rarely; the clock stops for looks."""
+    spent, steps, looks = 0.0, 0, list[Look]()
+    while spent < seconds:
+        started = time.perf_counter()
+        contender.step(spent / seconds)
+        spent += time.perf_counter() - started
+        steps += 1
+        if not looks or spent >= min(LOOK_EVERY * looks[-1].seconds, seconds):
+            looks.append(Look(spent, steps, nats_of(contender.probabilities(), targets)))
+            say(f"{name}: {spent:.1f} s, {steps} steps, {looks[-1].nats:.3f} nats")
+    return looks
+
+
+def seconds_to(looks: Sequence[Look], nats: float) -> float | None:
+    """Seconds of training to the first look that is as good; None if there is none."""
+    return next((look.seconds for look in looks if look.nats <= nats), None)
+
+
+def records(looks: Sequence[Look]) -> list[Look]:
+    """Those that are better than all before."""
+    found: list[Look] = []
+    for look in looks:
+        if not found or look.nats < found[-1].nats:
+            found.append(look)
+    return found
+
+
+def ratios(peer: Sequence[Look], ours: Sequence[Look]) -> list[tuple[float, float | None]]:
+    """For each record of the peer, of which the last is its best: nats, and its seconds to them by ours."""
+    found = []
+    for record in records(peer):
+        seconds = seconds_to(ours, record.nats)
+        found.append((round(record.nats, 4), None if seconds is None else _rounded(record.seconds / seconds)))
+    return found
+
+
+def frequency_nats(prepared: Prepared, targets: IntArray) -> float:
+    """For orientation: every name as likely as it is frequent in the training pieces."""
+    counts = np.bincount(row_of(prepared, prepared.train), minlength=class_count(prepared)) + 1.0
+    return nats_of(counts[targets] / counts.sum(), targets)
 
 
 def some_of(prepared: Prepared, pieces: Sequence[Piece], names: int) -> list[Piece]:
     """As many pieces as have so many names together; at least one."""
     kept: list[Piece] = []
+    total = 0
     for piece in pieces:
-        if kept and len(row_of(prepared, [*kept, piece])) > names:
-            continue
-        kept.append(piece)
+        count = len(row_of(prepared, [piece]))
+        if not kept or total + count <= names:
+            kept.append(piece)
+            total += count
     return kept
 
 
-def measure_keras(prepared: Prepared, seconds: float) -> dict[str, Any]:
-    """Train the Keras network and keep its best look at the held-out pieces."""
-    train_row, held_out = row_of(prepared, prepared.train), row_of(prepared, prepared.held_out)
-    windows = Windows(train_row, class_count(prepared))
-    # The last names learned from stand before the held-out ones, so that each of these is a target.
-    tested = Windows(np.concatenate([train_row[-WINDOW:], held_out]), windows.classes)
-    x, targets = tested.at(np.arange(WINDOW, len(tested.row)))
-    network = build_network(windows.classes)
-    reached: list[Reached] = []
-
-    def look(spent: float, steps: int) -> None:
-        reached.append(Reached.of(network.predict(x, batch_size=256, verbose=0), targets))
-        say(f"keras: {spent:.0f} s, {steps} steps, {reached[-1].nats:.3f} nats")
-
-    steps = train_network(network, windows, seconds, look)
-    return _result(min(reached, key=lambda r: r.nats), steps, steps * BATCH)
-
-
-def measure_ours(prepared: Prepared, minutes: float) -> dict[str, Any]:
-    """Train `--preset tutorial` and measure the model folder that it leaves."""
-    from cadenza.model_folder import ModelFolder
-    from cadenza.presets import PRESETS
-    from cadenza.training import Progress, TrainingOptions, train
-
-    def show(progress: Progress) -> None:
-        if progress.held_out_nats is not None:
-            say(f"ours: {progress.seconds:.0f} s, {progress.step} steps, {progress.held_out_nats:.3f} nats")
-
-    options = TrainingOptions(preset="tutorial", minutes=minutes, graphs=("fp32",))
-    with tempfile.TemporaryDirectory() as scratch:
-        out = train(
-            prepared.corpus.root, Path(scratch) / "model", options, on_progress=show, prepared=prepared
-        )
-        folder = ModelFolder.open(out)
-        reached = Reached.of(_probabilities(folder, prepared), row_of(prepared, prepared.held_out))
-        steps = int(folder.config["steps"])
-    preset = PRESETS["tutorial"]
-    return _result(reached, steps, steps * preset.lanes * preset.window)
-
-
-def _probabilities(folder: ModelFolder, prepared: Prepared) -> NDArray[Any]:
-    """Of every name (N, classes) at every place of the held-out pieces, each piece from its start."""
-    from cadenza.dataset import with_start
-
-    graph = folder.graph("fp32", threads=0)
-    tables = []
-    for piece in prepared.held_out:
-        events = with_start(prepared.representation.encode_piece(piece.score)).events.astype(np.int64)
-        _, logits, _ = graph.advance_far(events[None, :-1], graph.initial_state(1))
-        logits = logits[0]
-        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        tables.append(odds / odds.sum(axis=1, keepdims=True))
-    return np.concatenate(tables)
-
-
-def measure_frequencies(prepared: Prepared) -> Reached:
-    """For orientation: every name as likely as it is frequent in the training pieces."""
-    counts = np.bincount(row_of(prepared, prepared.train), minlength=class_count(prepared)) + 1.0
-    targets = row_of(prepared, prepared.held_out)
-    return Reached.of(np.broadcast_to(counts / counts.sum(), (len(targets), len(counts))), targets)
-
-
-def _result(reached: Reached, steps: int, targets: int) -> dict[str, Any]:
-    return {"nats": reached.nats, "nats_known": reached.nats_known, "steps": steps, "targets_seen": targets}
-
-
-def compare(folder: Path, minutes: float, names: int) -> dict[str, Any]:
+def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     """Everything that the JSON line says."""
+    import torch
+
     from cadenza.training import TrainingOptions, prepare
 
-    prepared = prepare(folder, TrainingOptions(preset="tutorial"))
-    prepared = replace(prepared, held_out=some_of(prepared, prepared.held_out, names))
-    held_out = row_of(prepared, prepared.held_out)
-    result: dict[str, Any] = {
+    prepared = prepare(arguments.folder, TrainingOptions(preset="tutorial"))
+    prepared = replace(prepared, held_out=some_of(prepared, prepared.held_out, arguments.held_out_names))
+    targets = row_of(prepared, prepared.held_out)
+    if not (targets != UNKNOWN).any():
+        raise InputError("no held-out piece has a name that the training pieces have; add MIDI files.")
+    limit_threads(arguments.threads or torch.get_num_threads())
+    say(f"Keras on {choose_backend()}; {torch.get_num_threads()} threads")
+    return {
         "benchmark": "tutorial",
-        "minutes": minutes,
+        "folder": arguments.folder.name,
+        "unit": UNIT,
+        "minutes": arguments.minutes,
+        "our_minutes": arguments.our_minutes,  # which our schedule of learning rates is planned for
+        "model": arguments.model,
+        "seed": arguments.seed,
+        "threads": torch.get_num_threads(),
+        "keras_backend": choose_backend(),
         "train_pieces": len(prepared.train),
         "train_names": len(row_of(prepared, prepared.train)),
         "held_out_pieces": len(prepared.held_out),
-        "held_out_names": len(held_out),
-        "unknown_share": round(float((held_out == 0).mean()), 4),
+        "held_out_names": int((targets != UNKNOWN).sum()),
+        "unknown_names": int((targets == UNKNOWN).sum()),  # left out
         "classes": class_count(prepared),
-        "frequencies": {"nats": measure_frequencies(prepared).nats},
-        "keras": measure_keras(prepared, 60 * minutes),
-        "ours": measure_ours(prepared, minutes),
+        "frequencies": round(frequency_nats(prepared, targets), 4),
+        "contenders": race_all(prepared, targets, arguments),
     }
-    result["keras"]["backend"] = keras_module().backend.backend()
-    result["nats_saved"] = round(result["keras"]["nats"] - result["ours"]["nats"], 4)
-    return result
+
+
+def race_all(prepared: Prepared, targets: IntArray, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Facts about each contender; each network is gone before the next one starts."""
+    model, seed = arguments.model, arguments.seed
+    contenders: dict[str, tuple[float, Callable[[], Contender]]] = {
+        "tutorial": (arguments.our_minutes, lambda: our_contender(prepared, "tutorial", None, seed)),
+        "default": (arguments.our_minutes, lambda: our_contender(prepared, "small", model, seed)),
+        "keras": (arguments.minutes, lambda: keras_contender(prepared, seed)),
+    }
+    curves: dict[str, list[Look]] = {}
+    parameters: dict[str, int] = {}
+    for name, (minutes, build) in contenders.items():
+        contender = build()
+        parameters[name] = contender.parameters
+        curves[name] = race(name, contender, targets, 60 * minutes)
+    peer = curves["keras"]
+    return {name: {"parameters": parameters[name], **_facts(looks, peer)} for name, looks in curves.items()}
+
+
+def _facts(looks: Sequence[Look], peer: Sequence[Look]) -> dict[str, Any]:
+    best, compared = records(looks)[-1], ratios(peer, looks)
+    seconds = seconds_to(looks, records(peer)[-1].nats)
+    return {
+        "best": round(best.nats, 4),
+        "best_seconds": _rounded(best.seconds),
+        "seconds_to_keras_best": None if seconds is None else _rounded(seconds),
+        "ratio": compared[-1][1],
+        "ratios": compared,
+        "steps": looks[-1].steps,
+        "curve": [(_rounded(look.seconds), look.steps, round(look.nats, 4)) for look in looks],
+    }
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")
 
 
 # -- the command line -----------------------------------------------------------------------------
@@ -306,43 +429,65 @@ def exit_code(work: Callable[[], None]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train both, print a table and the JSON line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.tutorial", description=__doc__)
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="MIDI files")
-    parser.add_argument(
-        "--minutes", type=float, default=10.0, help="of training, for each of the two (default 10)"
-    )
-    parser.add_argument(
-        "--held-out-names",
-        type=int,
-        default=HELD_OUT_NAMES,
-        help=f"to be predicted (default {HELD_OUT_NAMES})",
-    )
+    """Train all three, print a table and the JSON line."""
+    parser = _parser()
     arguments = parser.parse_args(argv)
-    if arguments.minutes <= 0:
-        parser.error("--minutes must be above 0")
+    if not (0 < arguments.minutes < math.inf and 0 < arguments.our_minutes < math.inf):
+        parser.error("--minutes and --our-minutes must be above 0")
+    if arguments.threads is not None and arguments.threads < 1:
+        parser.error("--threads must be at least 1")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # everything is compared on the processor
 
     def work() -> None:
-        require("torch", "onnx", "safetensors", "keras")
-        result = compare(arguments.folder, arguments.minutes, arguments.held_out_names)
+        require("torch", "safetensors", "keras")
+        result = compare(arguments)
         _print_table(result)
         print(json.dumps(result))
 
     return exit_code(work)
 
 
-def _print_table(result: dict[str, Any]) -> None:
-    print(
-        f"nats per held-out name after {result['minutes']:g} minutes "
-        f"({result['held_out_names']:,} names, {result['unknown_share']:.1%} of them unknown)"
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.tutorial",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    for name in ("ours", "keras"):
-        part = result[name]
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="MIDI files")
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, help="of training for the Keras network (default 10)"
+    )
+    parser.add_argument(
+        "--our-minutes", type=float, default=2.0, help="of training for each of ours (default 2)"
+    )
+    parser.add_argument(
+        "--model",
+        choices=ARCHITECTURES,
+        default=PRESETS["small"].model["architecture"],
+        help="architecture of the default contender",
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, help="default: one for each core")
+    parser.add_argument(
+        "--held-out-names",
+        type=int,
+        default=HELD_OUT_NAMES,
+        help=f"to be predicted, at most (default {HELD_OUT_NAMES})",
+    )
+    return parser
+
+
+def _print_table(result: dict[str, Any]) -> None:
+    print(f"{result['unit']}; {result['held_out_names']:,} of them, {result['threads']} threads")
+    print(f"{'':<12}{'best':>8}{'after':>10}{'to the best of Keras':>24}{'times as fast':>16}")
+    for name, facts in result["contenders"].items():
+        seconds, ratio = facts["seconds_to_keras_best"], facts["ratio"]
+        reached = "not reached" if seconds is None else f"{seconds:,.1f} s"
         print(
-            f"  {name:<12}{part['nats']:8.3f}  known names {part['nats_known']:.3f}"
-            f"  {part['steps']:,} steps, {part['targets_seen']:,} targets"
+            f"{name:<12}{facts['best']:8.3f}{facts['best_seconds']:8,.0f} s"
+            f"{reached:>24}{'' if ratio is None else f'{ratio:,.1f}':>16}"
         )
-    print(f"  {'frequencies':<12}{result['frequencies']['nats']:8.3f}")
+    print(f"{'frequencies':<12}{result['frequencies']:8.3f}")
 
 
 if __name__ == "__main__":

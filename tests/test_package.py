@@ -30,7 +30,7 @@ LAYERS = (
     {"dataset", "models.language_model", "processes"},
     {"models.recurrent", "models.transformer", "runtime", "graph"},
     {"models", "evaluation", "sampling", "model_card"},
-    {"model_folder", "learner"},
+    {"model_folder", "learner", "ahead"},
     {"composer", "training"},
     {"cli", "__init__"},
     {"__main__"},

@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from cadenza.ahead import Ahead
 from cadenza.corpus import Corpus, Piece, scan, split
 from cadenza.dataset import (
     Augmentation,
@@ -238,11 +239,13 @@ class _Run:
         self.judged = build_model(self.model_config, prepared.representation.schema).to(self.learner.device)
         self.augmentation = self._augmentation()
         scores = [piece.score for piece in prepared.train]
-        self.stream = WindowStream(
-            AugmentedScores(scores, prepared.representation, self.augmentation, options.seed),
-            lanes=self.preset.lanes,
-            length=self.preset.window,
-            only=self.processes.lanes(self.preset.lanes),
+        self.stream = Ahead(
+            WindowStream(
+                AugmentedScores(scores, prepared.representation, self.augmentation, options.seed),
+                lanes=self.preset.lanes,
+                length=self.preset.window,
+                only=self.processes.lanes(self.preset.lanes),
+            )
         )
         self.evaluation_batches = padded_batches(_some_of(self._encoded_held_out()))
         self.seconds, self.events = 0.0, 0
@@ -450,6 +453,7 @@ class _Run:
     def finish(self) -> None:
         """Write the model folder from the best weights; the checkpoint stays, so that training can go on."""
         self.checkpoint()
+        self.stream.close()
         if self.processes.is_first:
             self._write_model()
         self.processes.wait()
