@@ -82,16 +82,18 @@ def draw(logits: FloatArray, noise: FloatArray, options: SamplingOptions) -> Int
     race = z + noise
     winners = race.argmax(axis=1)
     if options.min_p > 0.0:
-        for row in (winners != likeliest).nonzero()[0]:
-            winners[row] = _winner_among_others(z[row], race[row], likeliest[row], options.min_p)
+        rows = (winners != likeliest).nonzero()[0]
+        if len(rows):
+            winners[rows] = _winners_among_others(z[rows], race[rows], likeliest[rows], options.min_p)
     return winners
 
 
-def _winner_among_others(z: FloatArray, race: FloatArray, likeliest: int, min_p: float) -> int:
-    """Who wins the race (V,) among all but the likeliest value, if those that min-p drops do not run."""
-    others = z.copy()
-    others[likeliest] = NEVER
-    return int(np.where(others >= others.max() + np.float32(math.log(min_p)), race, NEVER).argmax())
+def _winners_among_others(z: FloatArray, race: FloatArray, likeliest: IntArray, min_p: float) -> IntArray:
+    """Who wins each race (R, V) among all but the likeliest value, if those that min-p drops do not run."""
+    z[np.arange(len(z)), likeliest] = NEVER
+    lowest = np.maximum.reduce(z, axis=1, keepdims=True) + np.float32(math.log(min_p))
+    race[z < lowest] = NEVER
+    return race.argmax(axis=1)
 
 
 def _lowest_kept(z: FloatArray, options: SamplingOptions) -> FloatArray:
