@@ -116,6 +116,16 @@ def test_the_whole_way(
     assert json.loads((tmp_path / "made/001.json").read_text())["seed"] == 3
 
 
+def test_of_several_processes_only_the_first_composes_and_speaks(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RANK", "1")
+    code, out, err = _run(capsys, "run", folder, "--preset", "tiny", "--epochs", 1, "--out", "made")
+    assert (code, out, err) == (0, "", "")
+    assert not list(tmp_path.rglob("*.mid"))
+
+
 def test_composing_again_gives_the_same_bytes(
     models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

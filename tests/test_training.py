@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from safetensors.torch import load_file
 
 import conftest
 from cadenza import presets, training
+from cadenza.ahead import Ahead
 from cadenza.dataset import Augmentation, AugmentedScores, WindowStream
 from cadenza.errors import InputError, ModelError
 from cadenza.events import NoteEvents
 from cadenza.model_folder import CARD, CONFIG, CURVE, LOG, STATE, WEIGHTS, ModelFolder
 from cadenza.presets import ARCHITECTURES
+from cadenza.processes import Processes
 from cadenza.training import Progress, TrainingOptions, train
 from music import tune
 
@@ -213,18 +216,19 @@ def test_impossible_options_are_refused(wrong: dict[str, Any], folder: Path, tmp
         train(folder, tmp_path / "out", TrainingOptions(**{"preset": "tiny", **wrong}))
 
 
-def test_the_stream_of_batches_goes_on_where_it_was() -> None:
+@pytest.mark.parametrize("made", [lambda stream: stream, Ahead], ids=["when asked for", "ahead"])
+def test_the_stream_of_batches_goes_on_where_it_was(made: Callable[[WindowStream], Any]) -> None:
     scores = [tune(seed) for seed in range(4)]
 
     def stream(only: list[int] | None = None) -> WindowStream:
         source = AugmentedScores(scores, NoteEvents(), Augmentation(), seed=5)
         return WindowStream(source, lanes=3, length=20, only=only)
 
-    whole, stopped = stream(), stream()
+    whole, stopped = stream(), made(stream())
     batches = [whole.next_batch() for _ in range(30)]
     for _ in range(11):
         stopped.next_batch()
-    resumed = stream()
+    resumed = made(stream())
     resumed.restore(json.loads(json.dumps(stopped.state())))
     of_two_lanes = stream([2, 0])
     of_two_lanes.restore(stopped.state())
@@ -249,41 +253,55 @@ def test_consecutive_windows_of_a_lane_make_whole_pieces() -> None:
         assert any(tuple(map(tuple, rows)) in (piece, piece[:-1]) for piece in pieces)
 
 
-RUN_IN_PROCESSES = """
-import os, sys
+IN_PROCESSES = """
+import os, signal, sys
+from pathlib import Path
 import torch
 import conftest
 from cadenza import training
 
 torch.set_num_threads(1)
 conftest.without_dropout()
+folder, out = Path(sys.argv[1]), Path(sys.argv[2])
+first_start = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+train_step = training._Run._train_step
+
+def second_process(then, step):
+    def train_step_until(run):
+        if os.environ["RANK"] == "1" and run.learner.step == step:
+            then()
+        train_step(run)
+    training._Run._train_step = train_step_until
+
+def is_interrupted(): signal.raise_signal(signal.SIGINT)
+def dies(): os._exit(1)
+
+def train_until_interrupted(out, resume, **options):
+    try:
+        training.train(folder, out, training.TrainingOptions(preset="tiny", epochs=6.0, **options), resume=resume)
+    except KeyboardInterrupt:
+        return
+    raise AssertionError("nobody was interrupted")
+"""
+DIE_AND_BE_INTERRUPTED = """
 training.CHECKPOINT_SECONDS = 0.0
-step = training._Run._train_step
-
-def dies(run):
-    if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and os.environ["RANK"] == "1" and run.learner.step == 5:
-        os._exit(1)
-    step(run)
-
-training._Run._train_step = dies
-options = training.TrainingOptions(preset="tiny", epochs=6.0, graphs=("fp32",))
-training.train(sys.argv[1], sys.argv[2], options)
+second_process(dies if first_start else is_interrupted, 5 if first_start else 8)
+train_until_interrupted(out, resume=False)
+"""
+GO_ON_IN_PARTS = """
+second_process(is_interrupted, 7)
+for kind in sorted(out.iterdir()):
+    train_until_interrupted(kind, resume=True, architecture=kind.name, shard=True)
 """
 
 
-def test_two_processes_learn_what_one_does_even_if_one_of_them_dies(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(presets.PRESETS, "tiny", presets.PRESETS["tiny"])
-    monkeypatch.setattr(training, "SMALL_CORPUS_DROPOUT", training.SMALL_CORPUS_DROPOUT)
-    conftest.without_dropout()
-    alone = train(folder, tmp_path / "alone", _options(6.0))
-    script = tmp_path / "run.py"
-    script.write_text(RUN_IN_PROCESSES)
+def _in_two_processes(script: str, folder: Path, out: Path, restarts: int = 0) -> None:
+    path = out.parent / "run.py"
+    path.write_text(IN_PROCESSES + script)
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    restarting = ("--max-restarts=1", "--monitor-interval=0.1")
+    restarting = (f"--max-restarts={restarts}", "--monitor-interval=0.1")
     done = subprocess.run(
-        [*torchrun, *restarting, str(script), str(folder), str(tmp_path / "two")],
+        [*torchrun, *restarting, str(path), str(folder), str(out)],
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -291,8 +309,65 @@ def test_two_processes_learn_what_one_does_even_if_one_of_them_dies(
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    one, two = (
-        [json.loads(line)["held_out_nats"] for line in (path / LOG).read_text().splitlines()]
-        for path in (alone, tmp_path / "two")
-    )
-    assert two == pytest.approx(one, abs=1e-3)
+
+
+def _held_out(out: Path) -> list[float]:
+    return [json.loads(line)["held_out_nats"] for line in (out / LOG).read_text().splitlines()]
+
+
+@pytest.fixture
+def no_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(presets.PRESETS, "tiny", presets.PRESETS["tiny"])
+    monkeypatch.setattr(training, "SMALL_CORPUS_DROPOUT", training.SMALL_CORPUS_DROPOUT)
+    conftest.without_dropout()
+
+
+def test_two_processes_learn_what_one_does_even_if_one_of_them_dies_and_is_interrupted(
+    folder: Path, tmp_path: Path, no_dropout: None
+) -> None:
+    alone = train(folder, tmp_path / "alone", _options(6.0))
+    _in_two_processes(DIE_AND_BE_INTERRUPTED, folder, tmp_path / "two", restarts=1)
+    assert _step(tmp_path / "two") == 9
+    train(folder, tmp_path / "two", _options(6.0), resume=True)
+    assert _held_out(tmp_path / "two") == pytest.approx(_held_out(alone), abs=1e-3)
+
+
+def test_processes_that_keep_parts_of_the_network_learn_what_one_does_and_share_its_checkpoints(
+    folder: Path, tmp_path: Path, no_dropout: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in ARCHITECTURES:
+        train(folder, tmp_path / "alone" / kind, _options(6.0, architecture=kind))
+        with monkeypatch.context() as patch:
+            _stop_after(3, patch)
+            with pytest.raises(KeyboardInterrupt):
+                train(folder, tmp_path / "parts" / kind, _options(6.0, architecture=kind))
+    _in_two_processes(GO_ON_IN_PARTS, folder, tmp_path / "parts")
+    for kind in ARCHITECTURES:
+        assert _step(tmp_path / "parts" / kind) == 8
+        train(folder, tmp_path / "parts" / kind, _options(6.0, architecture=kind), resume=True)
+        alone, parts = (_held_out(tmp_path / name / kind) for name in ("alone", "parts"))
+        assert parts == pytest.approx(alone, abs=1e-3)
+
+
+def _step(out: Path) -> int:
+    return int(training._read_state(out / STATE)[0]["step"])
+
+
+def test_a_restart_goes_on_only_from_what_its_own_start_wrote(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def started(start: str, restarts: int) -> None:
+        processes = Processes(start=start, restarts=restarts)
+        monkeypatch.setattr(Processes, "join", lambda shard=False: processes)
+
+    started("first", restarts=0)
+    out = train(folder, tmp_path / "model", _options(1.0))
+    log = (out / LOG).read_text()
+    started("first", restarts=1)
+    train(folder, out, _options(1.0))
+    assert (out / LOG).read_text() == log
+    started("second", restarts=1)  # the first time it died before it removed the old checkpoint
+    with pytest.raises(InputError, match="already"):
+        train(folder, out, _options(1.0))
+    train(folder, out, _options(1.0), overwrite=True)
+    assert (out / LOG).read_text() != log

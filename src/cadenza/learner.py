@@ -46,9 +46,7 @@ class Learner:
         self.model, self.recipe, self.device = model.to(device), recipe, device
         self.processes, self.lanes = processes or Processes(), lanes
         self.state: State = model.initial_state(len(self.processes.lanes(lanes)))
-        self.nats_of = self.processes.spread(
-            _NatsOf(model), device
-        )  # before the optimiser sees the parameters
+        self.nats_of = self.processes.spread(_NatsOf(model), device)  # which may replace parameters
         self.optimiser = torch.optim.AdamW(
             _parameter_groups(model, recipe.weight_decay),
             lr=recipe.learning_rate,
@@ -133,15 +131,12 @@ class Learner:
         self._restore_random(with_prefix(tensors, f"random.{self.processes.rank}."))
         for name, parameter in self.model.named_parameters():
             saved = with_prefix(tensors, f"optimiser.{name}.")
-            if saved:  # moments of the parameter's shape, and a count of steps
-                likes = {k: parameter if v.shape == parameter.shape else v for k, v in saved.items()}
-                self.optimiser.state[parameter] = self._parts(saved, likes)
+            if saved:
+                self.optimiser.state[parameter] = self._parts(saved, dict.fromkeys(saved, parameter))
 
     def _parts(self, tensors: dict[str, Tensor], likes: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Of each tensor what this process holds of the one of that name in `likes`."""
-        return {
-            name: self.processes.part(tensor.to(self.device), likes[name]) for name, tensor in tensors.items()
-        }
+        """What this process holds of the tensors: as much as of that of the same name in `likes`."""
+        return {name: self.processes.part(t.to(self.device), likes[name]) for name, t in tensors.items()}
 
     def _restore_random(self, saved: dict[str, Tensor]) -> None:
         if not saved:  # the run goes on with more processes than it was stopped with

@@ -39,7 +39,7 @@ class Processes:
                 start = _meet(restarts)
             except (RuntimeError, ValueError) as error:
                 raise InputError(
-                    f"cannot meet the other {size - 1} processes ({error}); start all with torchrun."
+                    f"cannot meet the other processes, {size} in all ({error}); start all with torchrun."
                 ) from error
         return cls(dist.get_rank() if size > 1 else 0, size, restarts, start, shard and size > 1)
 
@@ -75,17 +75,17 @@ class Processes:
         """The tensor of which each process may hold but a part (all have to call this)."""
         if not self.shard:
             return tensor
-        from torch.distributed.tensor import DTensor
+        from torch.distributed.tensor import DTensor  # takes a second to import, as all of sharding does
 
         return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
     def part(self, tensor: Tensor, like: Tensor) -> Tensor:
-        """What this process holds of the tensor, if it holds but a part of `like`; inverse of `whole`."""
+        """What this process holds of the tensor, if its shape is that of `like`, of which it holds a part."""
         if not self.shard:
             return tensor
         from torch.distributed.tensor import DTensor, distribute_tensor
 
-        if not isinstance(like, DTensor):
+        if not isinstance(like, DTensor) or tensor.shape != like.shape:
             return tensor
         # All have the same tensor, so that nothing needs to be sent.
         return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
@@ -120,7 +120,7 @@ class Processes:
 def _sharded(module: nn.Module, device: torch.device, size: int) -> nn.Module:
     """The module, of whose lists of layers one layer at a time is whole in a process (Zhao et al. 2023)."""
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard  # takes seconds to import
+    from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(device.type, (size,))
     # No layer's output is changed in place here, which is what this warning is about.
