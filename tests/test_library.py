@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -103,6 +104,54 @@ def test_a_failed_write_leaves_no_half_entries(
         with pytest.raises(InputError, match="--cache"):
             scan(tunes, library=kept)
     assert _same(scan(tunes, library=kept), scan(tunes))
+
+
+def test_scores_given_out_stay_as_they_are(tunes: Path, tmp_path: Path) -> None:
+    """Also when the files that were kept last are gone and others are read."""
+    kept = Library(tmp_path / "library")
+    given = scan(tunes, library=kept)
+    before = [piece.score.notes.copy() for piece in given.pieces]
+    for name in ("4.mid", "again.mid", "broken.mid"):
+        (tunes / name).unlink()
+    scan(tunes, library=kept)
+    (tunes / "5.mid").write_bytes(midi_bytes(tune(9)))
+    scan(tunes, library=kept)
+    for piece, notes in zip(given.pieces, before, strict=True):
+        assert (piece.score.notes == notes).all()
+
+
+@pytest.mark.parametrize("lost", [True, False], ids=["lost", "cut off"])
+def test_scores_that_are_lost_are_read_again_in_any_number_of_parts(
+    lost: bool, tunes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpus, "FILES_AT_ONCE", 2)
+    scan(tunes, library=Library(tmp_path / "library"))
+    [scores] = (tmp_path / "library").glob("scores-*.bin")
+    if lost:
+        scores.unlink()
+    else:
+        scores.write_bytes(scores.read_bytes()[:100])
+    for _ in range(2):
+        assert _same(scan(tunes, library=Library(tmp_path / "library")), scan(tunes))
+
+
+def test_a_library_that_was_stopped_while_made_anew_is_whole(
+    tunes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpus, "FILES_AT_ONCE", 2)
+    scan(tunes, library=Library(tmp_path / "library"))
+
+    def stop(folder: Path, pattern: str) -> Iterator[Path]:
+        yield folder / "scores-0.bin"
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(library, "FORMAT", "another")
+        patched.setattr(Path, "glob", stop)
+        with pytest.raises(KeyboardInterrupt):
+            Library(tmp_path / "library")
+    for _ in range(2):
+        assert _same(scan(tunes, library=Library(tmp_path / "library")), scan(tunes))
 
 
 def test_damaged_scores_are_read_again(tunes: Path, tmp_path: Path) -> None:

@@ -69,6 +69,23 @@ def test_what_is_not_allowed_is_never_drawn() -> None:
     assert _draws(SamplingOptions(temperature=0.0), allowed=allowed)[1] == 40_000
 
 
+@pytest.mark.parametrize("temperature", [1e-5, 1e-9, 1e-38, 1e-300])
+def test_temperatures_near_zero_take_the_likeliest_and_nothing_forbidden(temperature: float) -> None:
+    allowed = np.array([[False, True, False, True]])
+    for min_p in (0.0, 0.5):
+        options = SamplingOptions(temperature=temperature, min_p=min_p)
+        assert _draws(options, allowed=allowed).tolist() == [0, 40_000, 0, 0]
+
+
+def test_min_p_treats_every_row_by_itself() -> None:
+    logits = np.log(np.array([[0.5, 0.25, 0.15, 0.1], [0.1, 0.15, 0.25, 0.5]], np.float32))
+    n = 40_000
+    noise = Noise([np.random.default_rng(0)], 8 * n).next([0]).reshape(2 * n, 4)
+    drawn = draw(np.repeat(logits, n, axis=0), noise, SamplingOptions(min_p=0.5)).reshape(2, n)
+    for row, expected in zip(drawn, ([0.5, 0.3125, 0.1875, 0], [0, 0.1875, 0.3125, 0.5]), strict=True):
+        np.testing.assert_allclose(np.bincount(row, minlength=4) / n, expected, atol=0.01)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +22,7 @@ from cadenza import presets, training
 from cadenza.ahead import Ahead
 from cadenza.dataset import Augmentation, AugmentedScores, WindowStream
 from cadenza.errors import InputError, ModelError
+from cadenza.evaluation import Likelihood
 from cadenza.events import NoteEvents
 from cadenza.model_folder import CARD, CONFIG, CURVE, LOG, STATE, WEIGHTS, ModelFolder
 from cadenza.presets import ARCHITECTURES
@@ -214,6 +216,32 @@ def test_too_few_pieces_are_refused(tmp_path: Path, folder: Path) -> None:
 def test_impossible_options_are_refused(wrong: dict[str, Any], folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError):
         train(folder, tmp_path / "out", TrainingOptions(**{"preset": "tiny", **wrong}))
+
+
+def test_ctrl_c_during_the_last_evaluation_stops_too(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = training.evaluate_model
+
+    def interrupted(*arguments: Any) -> Likelihood:
+        os.kill(os.getpid(), signal.SIGINT)
+        return measure(*arguments)
+
+    options = TrainingOptions(preset="tiny", epochs=0.01)
+    monkeypatch.setattr(training, "evaluate_model", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(folder, tmp_path / "model", options)
+    monkeypatch.undo()
+    assert not (tmp_path / "model" / CONFIG).exists()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+    train(folder, tmp_path / "model", options, resume=True)
+    assert ModelFolder.open(tmp_path / "model").config["steps"] == 1
+
+
+def test_a_run_that_fails_leaves_no_thread_behind(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing to resume"):
+        train(folder, tmp_path / "model", TrainingOptions(preset="tiny"), resume=True)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
 
 
 @pytest.mark.parametrize("made", [lambda stream: stream, Ahead], ids=["when asked for", "ahead"])

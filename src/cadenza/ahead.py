@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from cadenza.dataset import Batch, WindowStream
 
@@ -37,7 +37,7 @@ class Ahead:
 
     def restore(self, state: Sequence[Sequence[int]]) -> None:
         """See WindowStream."""
-        self.coming.result()  # two may not use the stream at once
+        wait([self.coming])  # two may not use the stream at once
         self.stream.restore(state)
         self._begin()
 

@@ -92,7 +92,9 @@ class Composer:
 
     @classmethod
     def from_pretrained(cls, path: str | Path | None = None, precision: str | None = None) -> Composer:
-        """Open a model folder; None opens the bundled model. precision: "int8" (default) or "fp32"."""
+        """Open a model folder; None opens the bundled model. precision: "int8" or "fp32"; None takes
+        the one that suits the model.
+        """
         return cls(ModelFolder.open(path if path is not None else bundled_model()), precision)
 
     def compose(

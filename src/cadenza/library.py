@@ -4,9 +4,9 @@
     scores-<n>.bin   the arrays of all scores, one after the other
 
 A row is committed after the bytes that it points to, so a run may be stopped at any moment; what it left
-behind the last row is written over. What is to be made anew gets a new scores file, named by its
-generation n, so that processes which still read the old one are not disturbed. All of this can be thrown
-away: it is made again from the files.
+behind those that were committed is written over. Committed bytes never are, whether a row points to them or
+not. What is to be made anew gets a new scores file, named by its generation n, so that processes which still
+read the old one are not disturbed. All of this can be thrown away: it is made again from the files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cadenza.errors import InputError
 from cadenza.score import METRE, NOTE, TEMPO, Score
 from cadenza.version import __version__
 
-FORMAT = f"3 {__version__}"  # what was found out by another version is found out anew
+FORMAT = f"4 {__version__}"  # what was found out by another version is found out anew
 WASTE_ALLOWED = 2**26  # bytes of scores that no row points to, before all is made anew
 _LOCK_SECONDS = 60.0
 _PARTS = (NOTE, TEMPO, METRE)
@@ -75,6 +75,7 @@ class Library:
             self.database = sqlite3.connect(path, timeout=_LOCK_SECONDS, isolation_level=None)
             with self._transaction():
                 self._prepare()
+            self._clear_away()
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from error
 
@@ -112,25 +113,42 @@ class Library:
         row = execute("SELECT format, generation FROM about").fetchone()
         if row is not None and row[0] == FORMAT and not self._is_wasteful():
             return
+        self._begin_anew(row[1] + 1 if row else 0)
+
+    def _begin_anew(self, generation: int) -> None:
+        """Forget all files; what is found out from now on belongs to this generation."""
+        execute = self.database.execute
         execute("DELETE FROM about")
-        execute("INSERT INTO about VALUES (?, ?)", (FORMAT, row[1] + 1 if row else 0))
+        execute("INSERT INTO about VALUES (?, ?)", (FORMAT, generation))
+        execute("DROP TABLE IF EXISTS scores")
+        execute("CREATE TABLE scores (written INTEGER)")  # bytes of this generation's file
+        execute("INSERT INTO scores VALUES (0)")
         execute("DROP TABLE IF EXISTS files")
         execute(
             "CREATE TABLE files (path BLOB PRIMARY KEY, size INTEGER, changed INTEGER, facts TEXT,"
             " generation INTEGER, ticks INTEGER, start INTEGER, notes INTEGER, tempi INTEGER, metres INTEGER,"
             " bytes INTEGER) WITHOUT ROWID"
         )
-        for old in self.folder.glob("scores-*.bin"):
-            with suppress(OSError):  # where an open file cannot be deleted, the next time does it
-                old.unlink()
+
+    def _generation(self) -> int:
+        return int(self.database.execute("SELECT generation FROM about").fetchone()[0])
+
+    def _clear_away(self) -> None:
+        """Delete the scores of earlier generations, which no committed row points to any more."""
+        current = self._generation()
+        for path in self.folder.glob("scores-*.bin"):
+            number = path.stem.removeprefix("scores-")
+            if number.isdecimal() and int(number) < current:
+                with suppress(OSError):  # where an open file cannot be deleted, the next time does it
+                    path.unlink()
 
     def _is_wasteful(self) -> bool:
         live = int(self.database.execute("SELECT coalesce(sum(bytes), 0) FROM files").fetchone()[0])
-        return self._end() - live > max(WASTE_ALLOWED, live)
+        return self._written() - live > max(WASTE_ALLOWED, live)
 
-    def _end(self) -> int:
-        """Where the last score ends."""
-        return int(self.database.execute("SELECT coalesce(max(start + bytes), 0) FROM files").fetchone()[0])
+    def _written(self) -> int:
+        """How many bytes of this generation's scores were committed."""
+        return int(self.database.execute("SELECT written FROM scores").fetchone()[0])
 
     def _scores(self, generation: int) -> Path:
         return self.folder / f"scores-{generation}.bin"
@@ -186,11 +204,15 @@ class Library:
 
     def _write(self, entries: list[tuple[bytes, Stamp, Entry]]) -> None:
         rows: list[tuple[Any, ...]] = []
-        (generation,) = self.database.execute("SELECT generation FROM about").fetchone()
+        generation = self._generation()
         path = self._scores(generation)
+        if self._written() > (path.stat().st_size if path.exists() else 0):  # what rows point to is gone
+            generation += 1
+            self._begin_anew(generation)
+            path = self._scores(generation)
         path.touch()
         with path.open("r+b") as file:
-            start = file.seek(self._end())
+            start = file.seek(self._written())
             for name, stamp, entry in entries:
                 row, data = _row(entry.score, start)
                 file.write(data)
@@ -198,6 +220,7 @@ class Library:
                 rows.append((name, *stamp, json.dumps(entry.facts), generation, *row))
             file.flush()
             os.fsync(file.fileno())
+        self.database.execute("UPDATE scores SET written = ?", (start,))
         self.database.executemany("REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def keep_only(self, names: Iterable[bytes]) -> None:

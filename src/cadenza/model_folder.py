@@ -86,8 +86,8 @@ class ModelFolder:
         folder = cls(path, config, representation, repertoire)
         try:
             SamplingOptions(**folder.sampling)
-            if not all(isinstance(name, str) for name in config["graphs"]):
-                raise TypeError("precisions have names")
+            if not isinstance(config["graphs"], list):
+                raise TypeError("precisions are a list")
         except (KeyError, TypeError, ValueError, InputError) as error:
             raise ModelError(f"{path / CONFIG}: damaged; restore the file or train again.") from error
         return folder

@@ -62,7 +62,7 @@ class GraphModel:
             raise ModelError(f"{folder}: graphs of another representation; restore the model or train again.")
 
     def initial_state(self, batch: int) -> GraphState:
-        """State before the first event of every candidate, which are the first dimension of `clocks` and `used`."""
+        """State before the first event of every candidate."""
         state: GraphState = {
             name: np.zeros([batch if size == "B" else size for size in shape], np.float32)
             for name, shape in self.state_shapes.items()
@@ -109,9 +109,14 @@ class GraphModel:
         x, logits = self.heads[k - 1].run(None, {"x": x, "columns": columns})
         return x, logits
 
+    def rows(self, state: GraphState, which: Sequence[int]) -> GraphState:
+        """The state of these of its candidates, of one several times if it is named so."""
+        axes = {name: shape.index("B") for name, shape in self.state_shapes.items()}
+        return {name: np.take(part, which, axis=axes.get(name, 0)) for name, part in state.items()}
+
 
 class Stepper:
-    """Goes on event by event from a state, for some candidates side by side; what `generate` runs.
+    """Goes on event by event from a state, which it uses up, for some candidates side by side.
 
     The same as `GraphModel.advance` and `field_logits`, but every array stays in its place, which saves half
     of the time of small networks. What is returned is valid until the next call of the same method.
@@ -135,21 +140,19 @@ class Stepper:
             arrays["mask"] = model.positions.mask(state, 1)
         self.arrays = arrays
         self.trunk = _Bound(model.trunk, arrays)
-        self.heads: list[_Bound] = []
+        self.heads = []
+        before = arrays["x"]  # each head goes on from what the one before left
         for head in model.heads:
-            shapes = {value.name: value.shape[-1] for value in (*head.get_inputs(), *head.get_outputs())}
-            x_after = head.get_outputs()[0].name
-            self.heads.append(
-                _Bound(
-                    head,
-                    {
-                        "x": self.heads[-1].arrays[self.heads[-1].result] if self.heads else arrays["x"],
-                        "columns": np.zeros((batch, shapes["columns"]), np.int64),
-                        x_after: np.zeros((batch, model.width), np.float32),
-                        "logits": np.zeros((batch, shapes["logits"]), np.float32),
-                    },
-                )
-            )
+            sizes = {value.name: value.shape[-1] for value in (*head.get_inputs(), *head.get_outputs())}
+            after = np.zeros_like(before)
+            room = {
+                "x": before,
+                "columns": np.zeros((batch, sizes["columns"]), np.int64),
+                head.get_outputs()[0].name: after,
+                "logits": np.zeros((batch, sizes["logits"]), np.float32),
+            }
+            self.heads.append(_Bound(head, room))
+            before = after
 
     def advance(self, columns: Sequence[Sequence[int]]) -> FloatArray:
         """Logits (B, size) of the first field of the events after these (B, fields + context fields)."""
@@ -181,7 +184,7 @@ class Stepper:
 
     def of(self, rows: Sequence[int]) -> Stepper:
         """One for these of the candidates, of one several times if it is named so."""
-        return Stepper(self.model, rows_of(self.model, self.state, rows), self.arrays["x"][list(rows)])
+        return Stepper(self.model, self.model.rows(self.state, rows), self.arrays["x"][list(rows)])
 
 
 class _Bound:
@@ -190,14 +193,14 @@ class _Bound:
     def __init__(self, session: Any, arrays: dict[str, NDArray[Any]]) -> None:
         self.session, self.binding = session, session.io_binding()
         self.arrays = arrays
-        self.result = session.get_outputs()[0].name
-        value = onnxruntime.OrtValue.ortvalue_from_numpy
-        self.values = [value(arrays[i.name]) for i in (*session.get_inputs(), *session.get_outputs())]
-        n_inputs = len(session.get_inputs())
-        for i, bound in zip(session.get_inputs(), self.values[:n_inputs], strict=True):
-            self.binding.bind_ortvalue_input(i.name, bound)
-        for o, bound in zip(session.get_outputs(), self.values[n_inputs:], strict=True):
-            self.binding.bind_ortvalue_output(o.name, bound)
+        for value in session.get_inputs():
+            self.binding.bind_ortvalue_input(value.name, self._shared(value.name))
+        for value in session.get_outputs():
+            self.binding.bind_ortvalue_output(value.name, self._shared(value.name))
+
+    def _shared(self, name: str) -> Any:
+        assert self.arrays[name].flags.c_contiguous, "of another array a copy would be bound in silence"
+        return onnxruntime.OrtValue.ortvalue_from_numpy(self.arrays[name])
 
     def run(self) -> None:
         self.session.run_with_iobinding(self.binding)
@@ -206,8 +209,8 @@ class _Bound:
 class _Positions:
     """Where the events of a Transformer's memory stand: clocks and slots, as `models.transformer` has them.
 
-    State: state_clocks (B, 2) and which slots are in use, state_used (B, memory). The clock of events tells
-    which slot is whose, since `memory` divides CYCLE.
+    State: state_clocks (B, 2) and which slots are in use, state_used (B, memory). The clock of events, which is
+    the same for all candidates, tells which slot is whose, since `memory` divides CYCLE.
     """
 
     def __init__(self, memory: int, pairs: int, clock: int | None) -> None:
@@ -253,12 +256,6 @@ class _Positions:
         seen[..., : self.memory] = used[:, None] & (age < self.memory - back)
         seen[..., self.memory :] = (ahead >= 0) & (ahead <= self.memory)
         return np.where(seen, np.float32(0), _UNSEEN)[:, None]
-
-
-def rows_of(model: GraphModel, state: GraphState, rows: Sequence[int]) -> GraphState:
-    """The state of these of its candidates, of one several times if it is named so."""
-    axes = {name: shape.index("B") for name, shape in model.state_shapes.items()}
-    return {name: np.take(part, rows, axis=axes.get(name, 0)) for name, part in state.items()}
 
 
 def _session(path: Path, options: Any) -> Any:

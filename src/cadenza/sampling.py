@@ -1,7 +1,7 @@
 """Draws events from a network's probabilities; knows ids and rules, not music.
 
-Nucleus sampling: Holtzman et al. 2020; min-p, here among all but the likeliest: Nguyen et al. 2024; drawing by the highest sum of logit and
-noise: Gumbel 1954, Maddison et al. 2014.
+Sources: nucleus sampling, Holtzman et al. 2020; min-p (here among all but the likeliest), Nguyen et al. 2024;
+drawing by the highest sum of logit and noise, Gumbel 1954 and Maddison et al. 2014.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from cadenza.schema import NEVER, NOT_APPLICABLE, Schema
 IntArray = NDArray[np.int64]
 
 _TINY = np.finfo(np.float32).tiny
+_COLDEST = (
+    1e-6  # temperature; below it the likeliest value is taken, as logits divided by less would overflow
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def draw(logits: FloatArray, noise: FloatArray, options: SamplingOptions) -> Int
     as it is likely, which needs no exponentials.
     """
     likeliest = logits.argmax(axis=1)
-    if options.temperature == 0.0:
+    if options.temperature < _COLDEST:
         return likeliest
     z = logits if options.temperature == 1.0 else logits / np.float32(options.temperature)
     if options.top_k > 0 or options.top_p < 1.0:
@@ -128,7 +131,7 @@ class Noise:
         return self.block[candidates, self.event - 1]
 
     def _refill(self) -> None:
-        """-log(-log(u)), in place, for u from 0 to below 1; 0 becomes a number that never wins."""
+        """-log(-log(u)), in place, for u from above 0 to below 1."""
         for random, numbers in zip(self.randoms, self.block, strict=True):
             random.random(out=numbers, dtype=np.float32)
         np.maximum(self.block, _TINY, out=self.block)
@@ -177,7 +180,8 @@ def _start(
     if prompt is not None:
         columns = np.concatenate([columns, np.concatenate(prompt, axis=1)])
     x, logits, state = model.advance_far(columns[None], model.initial_state(1))
-    return Stepper(model, state, x[:, -1]).of([0] * batch), np.repeat(logits[:, -1], batch, axis=0)
+    everyone = [0] * batch
+    return Stepper(model, model.rows(state, everyone), x[everyone, -1]), logits[everyone, -1]
 
 
 def _next_events(

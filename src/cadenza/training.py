@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -185,12 +185,15 @@ def train(
     prepared = prepared or prepare(folder, options)
     run = _Run(prepared, options, out, processes)
     processes.wait()  # until all have seen whether there is something to go on from
-    if resume:
-        run.restore()
-    elif processes.is_first:
-        (out / STATE).unlink(missing_ok=True)
-    run.loop(on_progress if processes.is_first else None)
-    run.finish()
+    try:
+        if resume:
+            run.restore()
+        elif processes.is_first:
+            (out / STATE).unlink(missing_ok=True)
+        run.loop(on_progress if processes.is_first else None)
+        run.finish()
+    finally:
+        run.stream.close()
     return out
 
 
@@ -325,11 +328,19 @@ class _Run:
                 self.clock = time.perf_counter()
                 self.seconds, late, stop = self._agreed(seconds, late, interruption.requested)
                 self._report(on_progress)
-                if late or stop:
-                    self.checkpoint()
                 if stop:
-                    self.processes.wait()  # until the checkpoint is written
-                    raise KeyboardInterrupt
+                    self._stop()
+                if late:
+                    self.checkpoint()
+            # What comes during the last evaluation, no step heeds.
+            *_, stop = self._agreed(self.seconds, False, interruption.requested)
+            if stop:
+                self._stop()
+
+    def _stop(self) -> NoReturn:
+        self.checkpoint()
+        self.processes.wait()  # until it is written
+        raise KeyboardInterrupt
 
     def _agreed(self, seconds: float, late: bool, stop: bool) -> tuple[float, bool, bool]:
         """The first process's clock, and whether any process was told to stop, for all of them."""
@@ -453,7 +464,6 @@ class _Run:
     def finish(self) -> None:
         """Write the model folder from the best weights; the checkpoint stays, so that training can go on."""
         self.checkpoint()
-        self.stream.close()
         if self.processes.is_first:
             self._write_model()
         self.processes.wait()
@@ -545,8 +555,12 @@ def evaluate_model(
 
 
 def _was_started_by(processes: Processes, path: Path) -> bool:
-    """Whether the checkpoint, if there is one, comes from before torchrun started these processes anew."""
-    return path.exists() and _read_state(path)[0].get("start") == processes.start
+    """Whether there is a checkpoint from before torchrun started these processes anew; a damaged one is not."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads(file.metadata()["training"])["start"] == processes.start
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        return False
 
 
 def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
