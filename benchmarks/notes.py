@@ -4,7 +4,7 @@
 
 FOLDER has the parts `train` and `valid`. Some pieces of `train` are held out to choose the best weights;
 `valid` is measured once, with them. Both representations get the same notes, on the same grid of 12 steps
-in a quarter, with the same durations and 16 levels of loudness, and are transposed by up to six semitones.
+in a quarter, with the same durations and 16 levels of loudness, and are transposed by up to six semitones (ours also get other tempi, by up to 5 %).
 REMI's nats are those of all its tokens with the end of the piece, ours those of all fields of all events;
 both are divided by the number of notes. Deviations from the grid are in neither. Needs miditok for REMI.
 """

@@ -43,10 +43,10 @@ def train(folder: Path, out: Path, preset: str, model: str, minutes: float) -> f
     return usage.ru_maxrss / 1024
 
 
-def notes_per_second_of_training(out: Path) -> float:
-    """Median over the entries of the training log."""
-    entries = [json.loads(line) for line in (out / LOG).read_text().splitlines()]
-    return statistics.median(entry["notes_per_second"] for entry in entries)
+def events_per_second_of_training(out: Path) -> float:
+    """Over the whole run: evaluations and checkpoints take their time, too."""
+    last = (out / LOG).read_text().splitlines()[-1]
+    return float(json.loads(last)["notes_per_second"])
 
 
 def composing(out: Path, precision: str, num: int) -> float:
@@ -61,8 +61,8 @@ def composing(out: Path, precision: str, num: int) -> float:
     return statistics.median(found[1:])
 
 
-def flop_per_note(out: Path) -> float:
-    """Of a note that is learned: six for every weight that is multiplied, attention not counted."""
+def flop_per_event(out: Path) -> float:
+    """Of an event that is learned: six for every weight that is multiplied, attention not counted."""
     from safetensors import safe_open
 
     with safe_open(out / "model.safetensors", "np") as file:
@@ -75,15 +75,15 @@ def measure(folder: Path, out: Path, preset: str, model: str, minutes: float) ->
     """One row of the table."""
     memory = train(folder, out, preset, model, minutes)
     parameters = ModelFolder.open(out).config["parameters"]
-    trained = notes_per_second_of_training(out)
+    trained = events_per_second_of_training(out)
     limit = rate(matrix_product("float32"), 3.0)
-    gflops = trained * flop_per_note(out) / 1e9
+    gflops = trained * flop_per_event(out) / 1e9
     return {
         "preset": preset,
         "model": model,
         "parameters": parameters,
         "training_mib": round(memory),
-        "trained_notes_per_second": round(trained),
+        "trained_events_per_second": round(trained),
         "gflops": round(gflops, 1),
         "share_of_fp32_products": round(gflops / limit, 3),
         "composed_notes_per_second": {

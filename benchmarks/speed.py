@@ -337,7 +337,8 @@ def _graphs_alone(composer: Composer, batch: int) -> Callable[[], float]:
 
 
 def _products_alone(composer: Composer, batch: int) -> Callable[[], float]:
-    """Multiplies by each of the network's matrices, on one core as the graphs do."""
+    """Multiplies by each of the network's matrices in fp32, on one core as the graphs do; attention's products
+    with what it remembers are left out."""
     import torch
     from safetensors.torch import load_file
 

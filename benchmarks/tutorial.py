@@ -138,12 +138,13 @@ class Windows:
         return (before[..., None] / self.classes).astype(np.float32), self.row[targets]
 
     def batches(self, seed: int = 0) -> Iterator[tuple[FloatArray, IntArray]]:
-        """Endless shuffled batches; every target comes once before any comes again."""
+        """Endless shuffled batches, all of one size, of which no target is in two before the next shuffle."""
         rng = np.random.default_rng(seed)
         while True:
             order = rng.permutation(np.arange(WINDOW, len(self.row)))
-            for first in range(0, len(order), BATCH):
-                yield self.at(order[first : first + BATCH])
+            size = min(BATCH, len(order))
+            for first in range(0, len(order) - size + 1, size):
+                yield self.at(order[first : first + size])
 
 
 def row_of(prepared: Prepared, pieces: Sequence[Piece]) -> IntArray:

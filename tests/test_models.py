@@ -18,7 +18,7 @@ from cadenza.graph import halved, quantised
 from cadenza.models import LanguageModel, ModelConfig, build_model
 from cadenza.presets import ARCHITECTURES
 from cadenza.rotary import CYCLE
-from cadenza.runtime import GraphModel, Stepper
+from cadenza.runtime import GraphModel, GraphState, Stepper
 from cadenza.training import evaluate_model, write_graphs
 from music import random_score, tune
 
@@ -135,21 +135,29 @@ def test_exported_graphs_take_events_in_parts_of_any_length(architecture: str, t
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("start", [0, CYCLE - 25], ids=["from the start", "across the clocks' end"])
 def test_a_stepper_equals_the_graphs_also_for_some_of_its_candidates(
-    architecture: str, tmp_path: Path
+    start: int, architecture: str, tmp_path: Path
 ) -> None:
     model = _model(architecture)
     write_graphs(tmp_path, dict(model.state_dict()), asdict(model.config), REPRESENTATION, ("fp32",))
     graph = GraphModel(tmp_path / "graph-fp32", REPRESENTATION.schema)
     events, context = (part.numpy() for part in _batch())
     columns = np.concatenate([events, context], axis=2)
-    x, _, state = graph.advance(columns[:, :20], graph.initial_state(3))
+
+    def at_first() -> GraphState:
+        state = graph.initial_state(3)
+        if "state_clocks" in state:
+            state["state_clocks"][:] = start
+        return state
+
+    x, _, state = graph.advance(columns[:, :20], at_first())
     steps, rows = Stepper(graph, state, x[:, -1]), [0, 1, 2]
     for n in range(20, 40):
         if n == 30:
             steps, rows = steps.of([2, 0]), [2, 0]
         first = steps.advance(columns[rows, n].tolist()).copy()
-        x, expected, _ = graph.advance(columns[:, : n + 1], graph.initial_state(3))
+        x, expected, _ = graph.advance(columns[:, : n + 1], at_first())
         np.testing.assert_allclose(first, expected[rows, -1], atol=1e-4)
         hidden = x[rows, -1]
         for k in range(1, len(REPRESENTATION.schema.fields)):

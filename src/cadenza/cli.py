@@ -497,7 +497,7 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache",
         action="store_true",
-        help="keep what is read, so that later runs read only changed files (one run at a time)",
+        help="keep what is read, so that later runs read only changed files",
     )
 
 

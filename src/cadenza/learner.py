@@ -102,7 +102,8 @@ class Learner:
         return {name: self.processes.whole(tensor).clone() for name, tensor in kept.items()}
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that changes from step to step, in all processes, for `load_tensors` (all have to call this)."""
+        """All that changes from step to step, in all processes, for `load_tensors`; all have to call this, and
+        the first one alone gets anything."""
         found = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         found |= {f"averaged.{k}": v for k, v in (self.averaged or {}).items()}
         for k, mine in enumerate(self.state):
@@ -115,7 +116,12 @@ class Learner:
         for name, parameter in self.model.named_parameters():
             for key, value in self.optimiser.state.get(parameter, {}).items():
                 found[f"optimiser.{name}.{key}"] = value
-        return {name: self.processes.whole(tensor).cpu() for name, tensor in found.items()}
+        kept = {}
+        for name, tensor in found.items():
+            whole = self.processes.whole(tensor)
+            if self.processes.is_first:
+                kept[name] = whole.cpu()
+        return kept
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Inverse of `tensors`."""
