@@ -6,7 +6,6 @@ And the race against the tutorial's network is fair: same names to predict, and 
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -15,7 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from benchmarks import chorales16, frames, tutorial
+from benchmarks import chorales16, fitting, frames, tutorial
 from benchmarks.fitting import averaged_nats, last_match, piece_nats
 from benchmarks.tutorial import Contender, Look
 from cadenza.models import ModelConfig, build_model
@@ -149,7 +148,7 @@ def test_the_clock_stops_for_looks_which_become_rare(monkeypatch: pytest.MonkeyP
         now += 1000.0
         return np.array([0.5, 1.0])
 
-    monkeypatch.setattr(tutorial, "time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(fitting, "clock", lambda: now)
     looks = tutorial.race("x", Contender(1, step, probabilities), np.array([3, UNKNOWN]), seconds=11)
     assert [look.seconds for look in looks] == [1, 2, 3, 4, 5, 6, 8, 10, 11]
     assert shares == [n / 11 for n in range(11)]
