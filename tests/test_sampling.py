@@ -18,7 +18,7 @@ def _draws(
     allowed: np.typing.NDArray[np.bool_] | None = None,
 ) -> IntArray:
     """How often each value is drawn."""
-    race = Noise([np.random.default_rng(0)], 4 * n).next([0]).reshape(n, 4)
+    race = Noise([np.random.default_rng(0)], 4 * n).next().reshape(n, 4)
     logits = LOGITS if allowed is None else np.where(allowed, LOGITS, np.float32(NEVER))
     drawn = draw(np.repeat(logits, n, axis=0), race, options)
     return np.bincount(drawn, minlength=4)
@@ -80,8 +80,8 @@ def test_temperatures_near_zero_take_the_likeliest_and_nothing_forbidden(tempera
 def test_min_p_treats_every_row_by_itself() -> None:
     logits = np.log(np.array([[0.5, 0.25, 0.15, 0.1], [0.1, 0.15, 0.25, 0.5]], np.float32))
     n = 40_000
-    noise = Noise([np.random.default_rng(0)], 8 * n).next([0]).reshape(2 * n, 4)
-    drawn = draw(np.repeat(logits, n, axis=0), noise, SamplingOptions(min_p=0.5)).reshape(2, n)
+    noise = Noise([np.random.default_rng(0)], 8 * n).next().reshape(2 * n, 4)
+    drawn = np.reshape(draw(np.repeat(logits, n, axis=0), noise, SamplingOptions(min_p=0.5)), (2, n))
     for row, expected in zip(drawn, ([0.5, 0.3125, 0.1875, 0], [0, 0.1875, 0.3125, 0.5]), strict=True):
         np.testing.assert_allclose(np.bincount(row, minlength=4) / n, expected, atol=0.01)
 

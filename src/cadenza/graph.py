@@ -5,10 +5,10 @@ after it takes the one before and gives its logits.
 They are written node by node, so that nothing but the arithmetic is in them:
 
     trunk:       columns (B, T, F + C) of events and context, state... -> x (N, W), logits (N, size), state...
-                 N = B * T; of a state that keeps the last events, only what the `new` ones leave comes out
+                 N = B * T; a state that keeps the last events comes out with the new ones behind it
     head_k > 0:  x (N, W), columns (N, 1 + known with it) of field k - 1 and context -> x, logits
 
-Sources: ONNX operator specification, opset 20 (gates of LSTM in the order i o f c, of GRU z r h).
+Sources: ONNX operator specification, opset 23 (gates of LSTM in the order i o f c, of GRU z r h).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cadenza.schema import Field, Schema
 
-OPSET, IR_VERSION = 20, 10
+OPSET, IR_VERSION = 23, 11
 LARGE = 1024  # numbers in a weight that is worth keeping small
 Weights = dict[str, NDArray[np.float32]]
 
@@ -116,7 +116,8 @@ def _trunk(weights: Weights, config: dict[str, Any], schema: Schema) -> onnx.Mod
     for name, shape in states.items():
         inputs.append(_float(name, [config["memory"] if size == MEMORY else size for size in shape]))
         if MEMORY in shape:
-            outputs.append(_float(f"{name}_new", ["T" if size == MEMORY else size for size in shape]))
+            longer = [f"{config['memory']} + T" if size == MEMORY else size for size in shape]
+            outputs.append(_float(f"{name}_and_new", longer))
         else:
             outputs.append(_float(f"{name}_after", shape))
     _logits(b, weights, config, 0, "x")
@@ -175,108 +176,54 @@ def _cell(b: _Builder, weights: Weights, config: dict[str, Any], layer: int, x: 
 def _transformer(
     b: _Builder, weights: Weights, config: dict[str, Any], fields: Sequence[Field]
 ) -> tuple[str, list[Any], States]:
-    """See models.transformer: the same arithmetic, but what an event leaves is written over what the oldest left.
+    """See models.transformer: the same arithmetic, but the memory is a ring, whose order does not matter.
 
-    So no step copies the memory. What depends on positions alone comes from outside (see `runtime`): by which
-    angles to turn (B * T, pairs), and what to add to the scores (B, 1, T, memory + T), 0 or far below it.
+    What depends on positions alone comes from outside (see `runtime`): the cosines and sines (B, T, pairs) to
+    turn by, and what to add to the scores (B, 1, T, memory + T), 0 or far below it.
     """
-    heads, size = config["heads"], config["width"] // config["heads"]
+    width, heads, memory = config["width"], config["heads"], config["memory"]
     flat = b.node("Reshape", ["columns", b.integers("flat", [-1, len(fields)])], "flat_columns")
     x = b.summed_embedding(flat, weights["embed.weight"], fields, 1, "embed")
     shape = b.node("Shape", ["columns"], "batch_and_length", start=0, end=2)
-    length = b.node("Shape", ["columns"], "length", start=1, end=2)
-    common = _Common(
-        turn=_turn(b, heads),
-        two_of_heads=b.node("Concat", [shape, b.integers("two", [2 * heads, size])], "two_of_heads", axis=0),
-        of_heads=b.node("Concat", [shape, b.integers("one", [heads, size])], "of_heads", axis=0),
-        parts=b.node("Concat", [b.integers("memory", [config["memory"]]), length], "parts", axis=0),
-    )
+    by_event = b.node("Concat", [shape, b.integers("width", [3 * width])], "by_event", axis=0)
     states: States = {}
     for layer in range(config["layers"]):
-        ring = ["B", heads, MEMORY, size]
+        ring = ["B", heads, MEMORY, width // heads]
         states |= {f"state_{layer}_keys": ring, f"state_{layer}_values": ring}
-        x = _attention(b, weights, config, layer, x, common)
+        x = _attention(b, weights, config, layer, x, by_event)
         x = _mlp(b, weights, f"layers.{layer}", x)
-    inputs = [
-        _float("angle", ["N", size // 2]),
-        _float("mask", ["B", 1, "T", f"{config['memory']} + T"]),
-    ]
+    pairs = ["B", "T", width // heads // 2]
+    inputs = [_float("cos", pairs), _float("sin", pairs), _float("mask", ["B", 1, "T", f"{memory} + T"])]
     return x, inputs, states
 
 
-@dataclass(frozen=True)
-class _Common:
-    """Names of what all layers of a Transformer share."""
-
-    turn: tuple[str, str]  # cos and sin (N, 2 * width), for queries and keys
-    two_of_heads: str  # the shape (B, T, 2 * heads, size)
-    of_heads: str  # the shape (B, T, heads, size)
-    parts: str  # how many scores are of remembered and of new events
-
-
-def _turn(b: _Builder, heads: int) -> tuple[str, str]:
-    """With the halves of every head exchanged, x turned is x * cos + exchanged * sin, if sin is negative first."""
-    cos, sin = b.node("Cos", ["angle"], "cos_of_pairs"), b.node("Sin", ["angle"], "sin_of_pairs")
-    negative = b.node("Neg", [sin], "negative_sin")
-    return (
-        b.node("Concat", [cos, cos] * (2 * heads), "cos", axis=1),
-        b.node("Concat", [negative, sin] * (2 * heads), "sin", axis=1),
-    )
-
-
 def _attention(
-    b: _Builder, weights: Weights, config: dict[str, Any], layer: int, x: str, common: _Common
+    b: _Builder, weights: Weights, config: dict[str, Any], layer: int, x: str, by_event: str
 ) -> str:
+    """by_event: the shape (B, T, 3 * width)."""
     width, heads, name = config["width"], config["heads"], f"layers.{layer}"
     normed = b.layer_norm(x, weights, f"{name}.norm_attention", f"{name}.attention_in")
-    projection = _with_exchanged(weights, f"{name}.query_key_value", width, heads)
-    projected = b.linear(normed, projection, f"{name}.query_key_value", f"{name}.qkv")
-    parts = [f"{name}.{part}" for part in ("plain", "exchanged", "value")]
-    b.split(projected, parts, [2 * width, 2 * width, width])
-    products = [
-        b.node("Mul", [part, factor], f"{part}.turned")
-        for part, factor in zip(parts, common.turn, strict=False)
-    ]
-    turned = b.node("Add", products, f"{name}.turned")
-    both = b.node("Reshape", [turned, common.two_of_heads], f"{name}.both")
-    both = b.node("Transpose", [both], f"{name}.both_by_head", perm=[0, 2, 1, 3])
-    q, k, v = f"{name}.query", f"state_{layer}_keys_new", f"state_{layer}_values_new"
-    b.split(both, [q, k], [heads, heads], axis=1)
-    values = b.node("Reshape", [parts[2], common.of_heads], f"{name}.values")
-    b.node("Transpose", [values], v, perm=[0, 2, 1, 3])
-    scores = []
-    for keys in (f"state_{layer}_keys", k):
-        across = b.node("Transpose", [keys], f"{keys}.across", perm=[0, 1, 3, 2])
-        scores.append(b.node("MatMul", [q, across], f"{keys}.scores"))
-    together = b.node("Concat", scores, f"{name}.scores", axis=3)
-    shares = b.node(
-        "Softmax", [b.node("Add", [together, "mask"], f"{name}.masked")], f"{name}.shares", axis=-1
+    projected = b.linear(normed, weights, f"{name}.query_key_value", f"{name}.projected")
+    events = b.node("Reshape", [projected, by_event], f"{name}.events")
+    q, k, v, turned = (f"{name}.{part}" for part in ("query", "key", "value", "turned"))
+    b.split(events, [f"{name}.query_and_key", v], [2 * width, width])
+    b.node("RotaryEmbedding", [f"{name}.query_and_key", "cos", "sin"], turned, num_heads=2 * heads)
+    b.split(turned, [q, k], [width, width])
+    remembered = [f"state_{layer}_keys", f"state_{layer}_values"]
+    outputs = [f"{name}.mixed", *(f"{state}_and_new" for state in remembered)]
+    b.nodes.append(
+        helper.make_node(
+            "Attention",
+            [q, k, v, "mask", *remembered],
+            outputs,
+            name=f"{name}.mixed",
+            q_num_heads=heads,
+            kv_num_heads=heads,
+        )
     )
-    of_parts = [f"{name}.shares_of_remembered", f"{name}.shares_of_new"]
-    b.nodes.append(helper.make_node("Split", [shares, common.parts], of_parts, name=f"{name}.split", axis=3))
-    mixed = [
-        b.node("MatMul", [part, slots], f"{part}.mixed")
-        for part, slots in zip(of_parts, (f"state_{layer}_values", v), strict=True)
-    ]
-    by_event = b.node(
-        "Transpose", [b.node("Add", mixed, f"{name}.mixed")], f"{name}.by_event", perm=[0, 2, 1, 3]
-    )
-    flat = b.node("Reshape", [by_event, b.integers(f"{name}.width", [-1, width])], f"{name}.flat")
+    flat = b.node("Reshape", [outputs[0], b.integers(f"{name}.width", [-1, width])], f"{name}.flat")
     attended = b.linear(flat, weights, f"{name}.attended", f"{name}.attended")
     return b.node("Add", [x, attended], f"{name}.after_attention")
-
-
-def _with_exchanged(weights: Weights, name: str, width: int, heads: int) -> Weights:
-    """The projection to queries (scaled) and keys, to these with the halves of every head exchanged, to values."""
-    size = width // heads
-    exchanged = np.arange(2 * width).reshape(2 * heads, 2, size // 2)[:, ::-1].ravel()
-    scale = np.repeat(np.array([size**-0.5, 1], np.float32), width)
-    found = {}
-    for part in ("weight", "bias"):
-        whole = weights[f"{name}.{part}"]
-        plain = (whole[: 2 * width].T * scale).T
-        found[f"{name}.{part}"] = np.concatenate([plain, plain[exchanged], whole[2 * width :]])
-    return found
 
 
 def _mlp(b: _Builder, weights: Weights, name: str, x: str) -> str:

@@ -30,13 +30,14 @@ class GraphModel:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        options.enable_cpu_mem_arena = False  # steps are small: asking the system is a little faster
         self.trunk = _session(folder / "trunk.onnx", options)
         self.heads = [_session(folder / f"head_{k}.onnx", options) for k in range(1, len(schema.fields))]
         self._check(folder, schema)
         self.inputs = {i.name: i.shape for i in self.trunk.get_inputs()}
         self.outputs = {output.name: output.shape for output in self.trunk.get_outputs()}
         self.state_shapes = {name: shape for name, shape in self.inputs.items() if name.startswith("state_")}
-        self.rings = [name for name in self.state_shapes if f"{name}_new" in self.outputs]
+        self.rings = [name for name in self.state_shapes if f"{name}_and_new" in self.outputs]
         self.replaced = [name for name in self.state_shapes if f"{name}_after" in self.outputs]
         self.width = int(self.outputs["x"][-1])
         self.positions = None
@@ -78,12 +79,14 @@ class GraphModel:
         state after the last event. The state passed is used up: where it keeps what the last events left,
         that of the new ones is written into it.
         """
-        placed, slots = self.positions.place(columns, state) if self.positions else ({}, None)
+        placed, slots = (
+            self.positions.place(columns, state) if self.positions else ({}, np.empty(0, np.int64))
+        )
         feed = {"columns": columns, **placed, **{name: state[name] for name in self.state_shapes}}
         found = dict(zip(self.outputs, self.trunk.run(list(self.outputs), feed), strict=True))
         state |= {name: found[f"{name}_after"] for name in self.replaced}
         for name in self.rings:
-            state[name][:, :, slots] = found[f"{name}_new"][:, :, -len(state[name][0, 0]) :]
+            state[name][:, :, slots] = found[f"{name}_and_new"][:, :, -len(slots) :]
         shape = (*columns.shape[:2], -1)
         return found["x"].reshape(shape), found["logits"].reshape(shape), state
 
@@ -125,18 +128,23 @@ class Stepper:
     """
 
     def __init__(self, model: GraphModel, state: GraphState, x: FloatArray) -> None:
-        self.model, self.state = model, state
+        self.model, self.state = model, dict(state)
         batch = len(x)
+        self.replaced = _side_by_side(self.state, model.replaced)
+        self.after = np.zeros_like(self.replaced)
+        self.rings = _side_by_side(self.state, model.rings)
+        self.rings_and_new = np.concatenate([self.rings, self.rings[:, :, :, :1]], axis=3)
         arrays: dict[str, NDArray[Any]] = {
             "columns": np.zeros((batch, 1, model.inputs["columns"][-1]), np.int64),
             "x": np.array(x, np.float32),
             "logits": np.zeros((batch, model.outputs["logits"][-1]), np.float32),
-            **{name: state[name] for name in model.state_shapes},
-            **{f"{name}_after": np.zeros_like(state[name]) for name in model.replaced},
-            **{f"{name}_new": np.zeros_like(state[name][:, :, :1]) for name in model.rings},
+            **{name: self.state[name] for name in model.state_shapes},
+            **{f"{name}_after": part for name, part in zip(model.replaced, self.after, strict=True)},
+            **{f"{name}_and_new": part for name, part in zip(model.rings, self.rings_and_new, strict=True)},
         }
         if model.positions:
-            arrays["angle"] = np.zeros((batch, len(model.positions.periods)), np.float32)
+            for name in ("cos", "sin"):
+                arrays[name] = np.zeros((batch, 1, len(model.positions.periods)), np.float32)
             arrays["mask"] = model.positions.mask(state, 1)
         self.arrays = arrays
         self.trunk = _Bound(model.trunk, arrays)
@@ -158,18 +166,13 @@ class Stepper:
         """Logits (B, size) of the first field of the events after these (B, fields + context fields)."""
         arrays, positions = self.arrays, self.model.positions
         arrays["columns"][:, 0] = columns
-        if positions:
-            now = positions.tick(arrays["columns"], self.state)[:, 0]
-            arrays["angle"][...] = positions.angles(now)
+        slot = positions.step(arrays, self.state) if positions else 0
         self.trunk.run()
-        for name in self.model.replaced:
-            arrays[name][...] = arrays[f"{name}_after"]
+        self.replaced[...] = self.after
         if positions:
-            slot = int(now[0, ORDER] - 1) % positions.memory
             self.state["state_used"][:, slot] = True
             arrays["mask"][..., slot] = 0
-            for name in self.model.rings:
-                arrays[name][:, :, slot] = arrays[f"{name}_new"][:, :, 0]
+            self.rings[:, :, :, slot] = self.rings_and_new[:, :, :, -1]
         return arrays["logits"]
 
     def field_logits(self, k: int, columns: Sequence[Sequence[int]]) -> FloatArray:
@@ -185,6 +188,13 @@ class Stepper:
     def of(self, rows: Sequence[int]) -> Stepper:
         """One for these of the candidates, of one several times if it is named so."""
         return Stepper(self.model, self.model.rows(self.state, rows), self.arrays["x"][list(rows)])
+
+
+def _side_by_side(state: GraphState, names: Sequence[str]) -> NDArray[Any]:
+    """These parts of the state, of one shape, as one new array (parts, ...), of which the state then has views."""
+    together = np.stack([state[name] for name in names]) if names else np.zeros((0,) * 5, np.float32)
+    state.update(zip(names, together, strict=True))
+    return together
 
 
 class _Bound:
@@ -225,14 +235,15 @@ class _Positions:
     def place(
         self, columns: NDArray[np.int64], state: GraphState
     ) -> tuple[dict[str, FloatArray], NDArray[np.int64]]:
-        """The graph's inputs `angle` and `mask` for these events (B, T, columns), and the slots that the last
+        """The graph's inputs `cos`, `sin` and `mask` for these events (B, T, columns), and the slots that the last
         `memory` of them go to; moves the state on."""
         length = columns.shape[1]
         mask = self.mask(state, length)
         now = self.tick(columns, state)
         slots = (now[0, -self.memory :, ORDER].astype(np.int64) - 1) % self.memory
         state["state_used"][:, slots] = True
-        return {"angle": self.angles(now.reshape(-1, 2)), "mask": mask}, slots
+        angles = self.angles(now)
+        return {"cos": np.cos(angles), "sin": np.sin(angles), "mask": mask}, slots
 
     def tick(self, columns: NDArray[np.int64], state: GraphState) -> NDArray[np.float64]:
         """Both clocks (B, T, 2) at these events (B, T, columns); moves those of the state on."""
@@ -242,9 +253,20 @@ class _Positions:
         state["state_clocks"] = now[:, -1]
         return now
 
+    def step(self, arrays: dict[str, NDArray[Any]], state: GraphState) -> int:
+        """As `place` for one event (B, 1, columns) whose mask is known, in place; the slot it goes to."""
+        now = state["state_clocks"]
+        now[:, ORDER] += 1
+        if self.clock is not None:
+            now[:, TIME] += np.maximum(arrays["columns"][:, 0, self.clock], 0)
+        angles = self.angles(now)
+        np.cos(angles, out=arrays["cos"][:, 0])
+        np.sin(angles, out=arrays["sin"][:, 0])
+        return int(now[0, ORDER] - 1) % self.memory
+
     def angles(self, now: NDArray[np.float64]) -> FloatArray:
-        """By which to turn each pair (N, pairs) when the clocks are at `now` (N, 2)."""
-        return (now[:, self.which] % self.periods * self.speeds).astype(np.float32)
+        """By which to turn each pair (..., pairs) when the clocks are at `now` (..., 2)."""
+        return (now.take(self.which, axis=-1) % self.periods * self.speeds).astype(np.float32)
 
     def mask(self, state: GraphState, length: int) -> FloatArray:
         """0 where one of the next events sees a slot or another one, else far below it (B, 1, T, memory + T)."""

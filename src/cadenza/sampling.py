@@ -61,7 +61,7 @@ class Grammar(Protocol):
         """Context of the next event, of which nothing is known yet."""
 
     def fill_context(self, field: int, event: list[int], context: list[int]) -> None:
-        """Set the columns of the context that this field of the next event tells."""
+        """Set the columns of the context that this field of the next event tells; asked if it tells any."""
 
     def bias(self, field: int, event: list[int]) -> FloatArray | None:
         """What to add to the logits (size,) of this field; None if the next event does not have it."""
@@ -70,33 +70,35 @@ class Grammar(Protocol):
         """Take note of the event."""
 
 
-def draw(logits: FloatArray, noise: FloatArray, options: SamplingOptions) -> IntArray:
-    """One value (B,) per row of logits (B, V), of which those that must not be drawn are NEVER.
+def draw(logits: FloatArray, noise: FloatArray, options: SamplingOptions) -> list[int]:
+    """One value (B) per row of logits (B, V), which is used up, and in which what must not be drawn is NEVER.
 
     noise (B, V): standard Gumbel numbers. The value with the highest sum of logit and noise is drawn as often
     as it is likely, which needs no exponentials.
     """
-    likeliest = logits.argmax(axis=1)
     if options.temperature < _COLDEST:
-        return likeliest
+        found: list[int] = logits.argmax(axis=1).tolist()
+        return found
     z = logits if options.temperature == 1.0 else logits / np.float32(options.temperature)
     if options.top_k > 0 or options.top_p < 1.0:
         z = np.where(z >= _lowest_kept(z, options), z, np.float32(NEVER))
     race = z + noise
-    winners = race.argmax(axis=1)
+    winners: list[int] = race.argmax(axis=1).tolist()
     if options.min_p > 0.0:
-        rows = (winners != likeliest).nonzero()[0]
-        if len(rows):
-            winners[rows] = _winners_among_others(z[rows], race[rows], likeliest[rows], options.min_p)
+        for row, likeliest in enumerate(z.argmax(axis=1).tolist()):
+            if winners[row] != likeliest:
+                winners[row] = _winner_among_others(z[row], race[row], likeliest, options.min_p)
     return winners
 
 
-def _winners_among_others(z: FloatArray, race: FloatArray, likeliest: IntArray, min_p: float) -> IntArray:
-    """Who wins each race (R, V) among all but the likeliest value, if those that min-p drops do not run."""
-    z[np.arange(len(z)), likeliest] = NEVER
-    lowest = np.maximum.reduce(z, axis=1, keepdims=True) + np.float32(math.log(min_p))
-    race[z < lowest] = NEVER
-    return race.argmax(axis=1)
+def _winner_among_others(z: FloatArray, race: FloatArray, likeliest: int, min_p: float) -> int:
+    """Who wins the race (V,) among all but the likeliest value, if those that min-p drops do not run.
+
+    Both arrays are used up.
+    """
+    z[likeliest] = NEVER
+    race[z < np.maximum.reduce(z) + np.float32(math.log(min_p))] = NEVER
+    return int(race.argmax())
 
 
 def _lowest_kept(z: FloatArray, options: SamplingOptions) -> FloatArray:
@@ -119,21 +121,27 @@ class Noise:
     EVENTS = 64
 
     def __init__(self, randoms: Sequence[np.random.Generator], size: int) -> None:
-        self.randoms = randoms
-        self.block = np.empty((len(randoms), self.EVENTS, size), np.float32)
+        self.randoms = list(randoms)
+        self.block = np.empty((self.EVENTS, len(randoms), size), np.float32)
         self.event = self.EVENTS
 
-    def next(self, candidates: Sequence[int]) -> FloatArray:
-        """Numbers (candidates, size) for one event of these."""
+    def next(self) -> FloatArray:
+        """Numbers (B, size) for one event of every candidate."""
         if self.event == self.EVENTS:
             self._refill()
         self.event += 1
-        return self.block[candidates, self.event - 1]
+        return self.block[self.event - 1]
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these candidates alone."""
+        self.randoms = [self.randoms[row] for row in rows]
+        self.block = self.block[:, rows]
 
     def _refill(self) -> None:
         """-log(-log(u)), in place, for u from above 0 to below 1."""
-        for random, numbers in zip(self.randoms, self.block, strict=True):
-            random.random(out=numbers, dtype=np.float32)
+        shape = self.block[:, 0].shape
+        for row, random in enumerate(self.randoms):
+            self.block[:, row] = random.random(shape, np.float32)
         np.maximum(self.block, _TINY, out=self.block)
         for _ in range(2):
             np.log(self.block, out=self.block)
@@ -159,7 +167,7 @@ def generate(
     steps, logits = _start(model, len(playing), len(schema.fields), prompt, grammars[0])
     while True:
         those = [grammars[n] for n in playing]
-        events, contexts = _next_events(steps, those, logits, schema, noise.next(playing), options)
+        events, contexts = _next_events(steps, those, logits, schema, noise.next(), options)
         for grammar, event in zip(those, events, strict=True):
             grammar.advance(event)
         yield list(zip(playing, events, strict=True))
@@ -169,6 +177,7 @@ def generate(
         if len(keep) < len(playing):
             events, contexts = [events[row] for row in keep], [contexts[row] for row in keep]
             playing, steps = [playing[row] for row in keep], steps.of(keep)
+            noise.keep(keep)
         logits = steps.advance([event + context for event, context in zip(events, contexts, strict=True)])
 
 
@@ -206,12 +215,14 @@ def _next_events(
         some = next((bias for bias in biases if bias is not None), None)
         if some is not None:
             # What is drawn for candidates without this field is not used.
-            biased = logits + np.array([some if bias is None else bias for bias in biases])
-            values = draw(biased, noise[:, start : start + field.size], options).tolist()
+            biased = np.concatenate([some if bias is None else bias for bias in biases]).reshape(logits.shape)
+            biased += logits
+            values = draw(biased, noise[:, start : start + field.size], options)
             for event, bias, value in zip(events, biases, values, strict=True):
                 if bias is not None:
                     event[k] = value
-        for grammar, event, context in everyone:
-            grammar.fill_context(k, event, context)
+        if schema.context_after(k):
+            for grammar, event, context in everyone:
+                grammar.fill_context(k, event, context)
         start += field.size
     return events, contexts
