@@ -275,7 +275,10 @@ def _compose(model: Path | None, out: Path, arguments: argparse.Namespace) -> No
     composer = Composer.from_pretrained(model)
     _make_folder(out)
     pieces = composer.compose_many(
-        prompt=arguments.prompt, options=options, on_events=lambda n: meter.show(f"composing, {n:,} events")
+        prompt=arguments.prompt,
+        options=options,
+        on_events=lambda n: meter.show(f"composing, {n:,} events"),
+        workers=0,
     )
     for n, piece in enumerate(pieces, 1):
         meter.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ from cadenza.version import __version__
 from cadenza.vocabulary import EventArray
 
 MAX_BARS, MAX_PIECES, MAX_PROMPT_NOTES = 1024, 256, 50_000
-BATCH = 16  # candidates composed side by side
+BATCH = 8  # candidates composed side by side; what a piece is like may depend on its neighbours
+BARS_WORTH_A_PROCESS = 512  # fewer are composed before another process has started
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,25 @@ class Composition:
         return paths
 
 
+@dataclass(frozen=True)
+class Opening:
+    """A prompt: its events (N, fields) without their end, and the step at which the new music begins."""
+
+    events: EventArray
+    end: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """Pieces to be composed side by side, from number `first` on; all that it takes beside the model."""
+
+    first: int  # counted from 0
+    options: ComposeOptions
+    sampling: SamplingOptions
+    opening: Opening | None
+    prompt: str | None  # the file's name
+
+
 class Composer:
     """A trained model, ready to compose; same options and seed, same bytes."""
 
@@ -117,38 +137,65 @@ class Composer:
         prompt: Score | str | Path | None = None,
         options: ComposeOptions | None = None,
         on_events: Callable[[int], None] | None = None,
+        workers: int = 1,
         **changes: Any,
     ) -> Iterator[Composition]:
-        """Compose `num` pieces, side by side where there is room, and yield each as soon as it is ready.
+        """Compose `num` pieces, side by side where there is room, and yield them as soon as they are ready.
 
-        on_events: called with the number of events drawn so far. Options and prompt are checked at once.
+        on_events: called with the number of events drawn so far. workers: processes that compose, where there
+        is enough to do for several; 0 takes one for each core. The pieces are the same, however many there are.
+        A script that asks for several is imported by each of them, and needs `if __name__ == "__main__":`.
+        Options and prompt are checked at once.
         """
         options = replace(options or ComposeOptions(), **changes)
         if options.seed is None:
             options = replace(options, seed=secrets.randbelow(2**31))
-        sampling = options.sampling(self.folder.sampling)
-        opening = self._opening(prompt, options.prompt_bars) if prompt is not None else None
-        return self._compose(options, sampling, opening, prompt, on_events)
+        orders = self._orders(options, prompt)
+        if workers != 1 and len(orders) > 1 and options.num * options.bars >= BARS_WORTH_A_PROCESS:
+            # Imported here, since it takes longer than composing a few bars.
+            from cadenza.workers import compose_in_processes, cores
+
+            workers = min(workers or cores(), len(orders))
+            return compose_in_processes(self.folder.path, self.precision, orders, workers, on_events)
+        return self._compose(orders, on_events)
 
     def _compose(
-        self,
-        options: ComposeOptions,
-        sampling: SamplingOptions,
-        opening: _Opening | None,
-        prompt: Score | str | Path | None,
-        on_events: Callable[[int], None] | None,
+        self, orders: Sequence[Order], on_events: Callable[[int], None] | None
     ) -> Iterator[Composition]:
-        for first in range(0, options.num, BATCH):
-            batch = min(BATCH, options.num - first)
-            grammars = [self._grammar(options.bars, opening) for _ in range(batch)]
-            randoms = [np.random.default_rng([options.seed or 0, first + index]) for index in range(batch)]
-            encoded = self._encoded(opening, grammars[0])
-            stream = generate(self.graph, grammars, self.representation.schema, sampling, randoms, encoded)
-            for index, events in enumerate(_collect(stream, batch, encoded, on_events)):
-                score = self.representation.decode(events)
-                yield Composition(score, self._sidecar(score, options, sampling, first + index + 1, prompt))
+        drawn = 0
 
-    def _opening(self, prompt: Score | str | Path, bars: int | None) -> _Opening:
+        def count(events: int) -> None:
+            nonlocal drawn
+            drawn += events
+            if on_events is not None:
+                on_events(drawn)
+
+        for order in orders:
+            yield from self.fill(order, count)
+
+    def _orders(self, options: ComposeOptions, prompt: Score | str | Path | None) -> list[Order]:
+        sampling = options.sampling(self.folder.sampling)
+        opening = self._opening(prompt, options.prompt_bars) if prompt is not None else None
+        name = str(prompt) if isinstance(prompt, str | Path) else None
+        return [Order(first, options, sampling, opening, name) for first in range(0, options.num, BATCH)]
+
+    def fill(self, order: Order, on_events: Callable[[int], None] | None = None) -> list[Composition]:
+        """Compose the pieces of one order; see `compose_many` for on_events."""
+        seed = order.options.seed
+        numbers = range(order.first, min(order.first + BATCH, order.options.num))
+        grammar = self._grammar(order.options.bars, order.opening)
+        encoded = self._encoded(order.opening, grammar)
+        grammars = [grammar, *(grammar.copy() for _ in numbers[1:])]
+        randoms = [np.random.default_rng([seed or 0, number]) for number in numbers]
+        schema = self.representation.schema
+        stream = generate(self.graph, grammars, schema, order.sampling, randoms, encoded)
+        found = []
+        for number, events in zip(numbers, _collect(stream, len(numbers), encoded, on_events), strict=True):
+            score = self.representation.decode(events)
+            found.append(Composition(score, self._sidecar(score, order, number + 1)))
+        return found
+
+    def _opening(self, prompt: Score | str | Path, bars: int | None) -> Opening:
         if not isinstance(self.representation, NoteEvents):
             raise InputError(
                 "this model knows no bars and cannot continue a prompt; use a model of another preset."
@@ -165,9 +212,9 @@ class Composer:
             raise InputError(
                 f"the prompt has {len(opening)} notes in the bars asked for; 1 to {MAX_PROMPT_NOTES:,} can be continued."
             )
-        return _Opening(self.representation.encode(opening)[:-1], -(-end // scale))
+        return Opening(self.representation.encode(opening)[:-1], -(-end // scale))
 
-    def _grammar(self, bars: int, opening: _Opening | None) -> Grammar:
+    def _grammar(self, bars: int, opening: Opening | None) -> Grammar:
         representation, repertoire = self.representation, self.folder.repertoire
         if isinstance(representation, NotesAndChords):
             return TokenGrammar(representation, bars)
@@ -177,7 +224,7 @@ class Composer:
             return NoteGrammar(representation, repertoire, bars)
         return NoteGrammar.after(representation, repertoire, bars, opening.events, opening.end)
 
-    def _encoded(self, opening: _Opening | None, grammar: Grammar) -> tuple[IntArray, IntArray] | None:
+    def _encoded(self, opening: Opening | None, grammar: Grammar) -> tuple[IntArray, IntArray] | None:
         """Events and context of what is to be continued."""
         if opening is None:
             return None
@@ -187,17 +234,16 @@ class Composer:
         context = self.representation.context(opening.events, bars_to_come=at.bars - at.bar_number)
         return opening.events.astype(np.int64), context.astype(np.int64)
 
-    def _sidecar(
-        self, score: Score, options: ComposeOptions, sampling: SamplingOptions, piece: int, prompt: Any
-    ) -> dict[str, Any]:
+    def _sidecar(self, score: Score, order: Order, piece: int) -> dict[str, Any]:
+        options = order.options
         return {
             "piece": piece,
             "seed": options.seed,
             "options": {
                 "num": options.num,
                 "bars": options.bars,
-                **asdict(sampling),
-                "prompt": str(prompt) if isinstance(prompt, str | Path) else None,
+                **asdict(order.sampling),
+                "prompt": order.prompt,
                 "prompt_bars": options.prompt_bars,
             },
             "model": {
@@ -208,14 +254,6 @@ class Composer:
             "version": __version__,
             "statistics": {name: round(value, 4) for name, value in describe(score).items()},
         }
-
-
-@dataclass(frozen=True)
-class _Opening:
-    """A prompt: its events (N, fields) without their end, and the step at which the new music begins."""
-
-    events: EventArray
-    end: int
 
 
 def until(score: Score, end: int, early: int = 0) -> Score:
@@ -239,14 +277,12 @@ def _collect(
     prompt: tuple[IntArray, IntArray] | None,
     on_events: Callable[[int], None] | None,
 ) -> list[IntArray]:
-    """Events (T, fields) of every candidate, the prompt's in front."""
+    """Events (T, fields) of every candidate, the prompt's in front; on_events is told how many each step brings."""
     opening = prompt[0].tolist() if prompt is not None else []
     pieces: list[list[list[int]]] = [list(opening) for _ in range(batch)]
-    drawn = 0
     for events in stream:
         for candidate, event in events:
             pieces[candidate].append(event)
-        drawn += len(events)
         if on_events is not None:
-            on_events(drawn)
+            on_events(len(events))
     return [np.array(piece, dtype=np.int64) for piece in pieces]

@@ -19,6 +19,7 @@ Two forms, which a test holds equal: `context_of` for whole pieces, `ContextTrac
 
 from __future__ import annotations
 
+import copy
 from bisect import bisect_right
 
 import numpy as np
@@ -245,7 +246,7 @@ class ContextTracker:
         self.then: list[int] = []  # the steps 1, 2, 4 ... bars before the next event; none without a metre
         # The steps at which notes begin, and (pitch, duration, velocity) of what each instrument strikes there.
         self.struck: list[int] = []
-        self.chords: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
+        self.chords: dict[tuple[int, int], tuple[tuple[int, int, int], ...]] = {}
         # All events and their steps, the key of the row of 1, 2, 4 ... that ends with each, and where such a row ended last.
         self.events: list[list[int]] = []
         self.steps: list[int] = []
@@ -253,6 +254,14 @@ class ContextTracker:
         self.last_end: list[dict[int, int]] = [{} for _ in range(MATCH_LEVELS)]
         self.expected: list[int] | None = None  # the event that followed the last time, while the next agrees
         self.found: tuple[list[int], int, int] | None = None  # what `_recall` said of the next event
+
+    def copy(self) -> ContextTracker:
+        """One that goes on from here by itself."""
+        other = copy.copy(self)
+        for name in ("then", "struck", "chords", "events", "steps", "keys"):
+            setattr(other, name, copy.copy(getattr(self, name)))
+        other.last_end = [ends.copy() for ends in self.last_end]
+        return other
 
     @property
     def horizon(self) -> int:
@@ -370,8 +379,8 @@ class ContextTracker:
         elif FIRST_INSTRUMENT <= kind < REST_KIND:
             if not self.struck or self.struck[-1] != self.now:
                 self.struck.append(self.now)
-            note = (pitch, event[DURATION], event[VELOCITY])
-            self.chords.setdefault((kind, self.now), []).append(note)
+            place, note = (kind, self.now), (pitch, event[DURATION], event[VELOCITY])
+            self.chords[place] = (*self.chords.get(place, ()), note)
         self.last_kind = -1 if kind == REST_KIND else kind
         self.last_pitch = pitch
 

@@ -8,6 +8,7 @@ more often in a row than its pieces do (the usual failure of such networks is on
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -168,6 +169,13 @@ class NoteGrammar:
         grammar.not_before = end
         at.bars = at.bar_number - -(end - at.bar_start) // at.bar_length + bars
         return grammar
+
+    def copy(self) -> NoteGrammar:
+        """One that goes on from here by itself; both look biases up in one place."""
+        other = copy.copy(self)
+        other.at = self.at.copy()
+        other.run_pitch, other.run_length = self.run_pitch.copy(), self.run_length.copy()
+        return other
 
     def no_context(self) -> list[int]:
         """Context of which nothing is known yet."""

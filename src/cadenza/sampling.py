@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,9 @@ class Grammar(Protocol):
     """Which events may follow in one piece; see `grammar.NoteGrammar`."""
 
     done: bool
+
+    def copy(self) -> Self:
+        """One that goes on from here by itself."""
 
     def no_context(self) -> list[int]:
         """Context of the next event, of which nothing is known yet."""

@@ -6,6 +6,7 @@ measured by the same code as ours. Rhythm, loudness and instruments are lost, as
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -103,6 +104,10 @@ class TokenGrammar:
         self.done = False
         self.known = np.zeros(len(representation.vocabulary) + 1, np.float32)
         self.known[UNKNOWN] = NEVER
+
+    def copy(self) -> TokenGrammar:
+        """One that goes on from here by itself."""
+        return copy.copy(self)
 
     def no_context(self) -> list[int]:
         """There never is any."""
