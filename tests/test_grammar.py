@@ -95,6 +95,21 @@ def test_a_continuation_starts_where_the_prompt_stops() -> None:
         assert len(bar_lines(score, int(step[end]))) - 1 == 3 + 4
 
 
+def test_a_copy_goes_on_by_itself() -> None:
+    representation = NoteEvents()
+    prompt = representation.encode(random_score(3, 60))[:-1]
+    end = int(prompt[:, ONSET].sum())
+    grammars = [NoteGrammar.after(representation, _corpus(representation), 2, prompt, end) for _ in range(2)]
+    copied = grammars[0].copy()
+    first = _improvise(copied, representation, 1)
+    for grammar, seed in ((grammars[0], 2), (grammars[0].copy(), 1)):
+        untouched = grammars[1].copy()
+        np.testing.assert_array_equal(
+            _improvise(grammar.copy(), representation, seed), _improvise(untouched, representation, seed)
+        )
+    np.testing.assert_array_equal(_improvise(grammars[1], representation, 1), first)
+
+
 def test_a_repertoire_survives_json() -> None:
     repertoire = _corpus(NoteEvents())
     assert Repertoire.from_dict(repertoire.to_dict()) == repertoire
