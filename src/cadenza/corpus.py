@@ -132,9 +132,7 @@ def scan(
     paths = [root] if not root.is_dir() else list(_files_below(root, reports))
     judge = _Judge(root if root.is_dir() else root.parent, allow_drums_only)
     known = None if library is None else _Known(library, root if root.is_dir() else root.parent)
-    for done, (path, entry) in enumerate(
-        _examined(paths, known, workers or min(MAX_WORKERS, os.cpu_count() or 1)), 1
-    ):
+    for done, (path, entry) in enumerate(_examined(paths, known, workers), 1):
         reports.append(judge(path, entry))
         if on_file is not None:
             on_file(done, len(paths))
@@ -196,16 +194,13 @@ class _Readers:
         return self._read
 
     def _read(self, paths: list[Path]) -> Iterable[Entry]:
-        if self.workers == 1 or (self.pool is None and len(paths) < FILES_WORTH_A_PROCESS):
-            return map(examine, paths)
-        if self.pool is None:
+        if self.pool is None and self.workers != 1 and len(paths) >= FILES_WORTH_A_PROCESS:
             # Imported here, since it takes longer than reading a file.
-            from concurrent.futures import ProcessPoolExecutor
-            from multiprocessing import get_context
+            from cadenza.workers import cores, started
 
-            # A forked child would inherit locks of this process's threads.
-            self.pool = ProcessPoolExecutor(self.workers, get_context("spawn"))
-        return self.pool.map(examine, paths, chunksize=16)
+            self.workers = self.workers or min(MAX_WORKERS, cores())
+            self.pool = started(self.workers) if self.workers > 1 else None
+        return map(examine, paths) if self.pool is None else self.pool.map(examine, paths, chunksize=16)
 
     def __exit__(self, *details: object) -> None:
         if self.pool is not None:

@@ -1,4 +1,4 @@
-"""Processes that compose side by side, since Python computes on one core at a time."""
+"""Processes that work side by side, since Python computes on one core at a time; here for composing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from multiprocessing.sharedctypes import RawArray, RawValue
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,13 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def started(workers: int, *start: Any) -> ProcessPoolExecutor:
+    """So many processes. start: a function that each of them calls first, and its arguments."""
+    function, *arguments = start or (None,)
+    # A forked child would inherit locks of this process's threads.
+    return ProcessPoolExecutor(workers, get_context("spawn"), function, tuple(arguments))
+
+
 def compose_in_processes(
     model: Path,
     precision: str,
@@ -35,9 +43,8 @@ def compose_in_processes(
 
     Raises CadenzaError if a process is killed. Once nobody asks for more pieces, the processes end at once.
     """
-    context = get_context("spawn")  # a forked child would inherit locks of this process's threads
-    drawn, stop = context.RawArray("q", len(orders)), context.RawValue("b", 0)
-    pool = ProcessPoolExecutor(workers, context, _open, (model, precision, drawn, stop))
+    drawn, stop = RawArray("q", len(orders)), RawValue("b", 0)
+    pool = started(workers, _open, model, precision, drawn, stop)
     try:
         for result in [pool.submit(_fill, number, order) for number, order in enumerate(orders)]:
             _look_on(result, drawn, on_events)
