@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 READ_FILES = 5  # that music21 reads too
 ENCODED_FILES = 100
 BARS = 16
+MANY, MANY_BARS = 16, 128  # pieces composed on all cores
 MATRIX = 2048
 COPIED_BYTES = 256 * 1024 * 1024
 PACKAGES = ("cadenza", "torch", "onnxruntime", "numpy", "symusic", "miditok", "music21", "keras")
@@ -286,7 +287,9 @@ def composing(bench: Bench) -> list[Row]:
             Contender("  their matrix products alone", _products_alone(composer, batch)),
         ]
         rows += bench.measure("composing", "notes/s", contenders)
-    return rows
+    name = f"cadenza, {MANY} pieces of {MANY_BARS} bars on all cores"
+    work = partial(_compose, composer, MANY, seeds, bars=MANY_BARS, workers=0)
+    return rows + bench.measure("composing", "notes/s", [Contender(name, work)])
 
 
 def _side_by_side(batch: int) -> str:
@@ -364,8 +367,10 @@ def _names(bench: Bench) -> int:
     return NotesAndChords.of(piece.score for piece in bench.corpus.pieces).schema.fields[0].size
 
 
-def _compose(composer: Composer, num: int, seeds: Iterator[int]) -> int:
-    pieces = composer.compose_many(options=ComposeOptions(bars=BARS, num=num, seed=next(seeds)))
+def _compose(composer: Composer, num: int, seeds: Iterator[int], bars: int = BARS, workers: int = 1) -> int:
+    """workers: see `Composer.compose_many`; their start counts."""
+    options = ComposeOptions(bars=bars, num=num, seed=next(seeds))
+    pieces = composer.compose_many(options=options, workers=workers)
     return sum(len(piece.score) for piece in pieces)
 
 
