@@ -4,7 +4,8 @@
 
 Every network is trained for so long by `cadenza train`, in a process of its own whose greatest resident size
 is taken, and then composes one piece, and 16 of 64 bars on all cores, with int8 weights and with fp32. The share of the
-machine is that of fp32 matrix products, measured between the networks. One JSON line last.
+machine is that of fp32 matrix products, measured between the networks. What int8 costs is told by the nats
+per note of some of the folder's pieces in both precisions. One JSON line last.
 """
 
 from __future__ import annotations
@@ -24,11 +25,14 @@ from typing import Any
 from benchmarks.speed import is_multiplied, matrix_product, rate
 from benchmarks.tutorial import exit_code, require
 from cadenza.composer import ComposeOptions, Composer
+from cadenza.corpus import Piece, scan
 from cadenza.errors import CadenzaError
+from cadenza.evaluation import evaluate_graph
 from cadenza.model_folder import LOG, ModelFolder
 from cadenza.presets import ARCHITECTURES, PRESETS
 
-ROUNDS = 5
+ROUNDS, JUDGED_PIECES = 5, 10
+PRECISIONS = ("int8", "fp32")
 
 
 def train(folder: Path, out: Path, preset: str, model: str, minutes: float) -> float:
@@ -61,6 +65,13 @@ def composing(out: Path, precision: str, num: int, bars: int) -> float:
     return statistics.median(found[1:])
 
 
+def nats_per_note(out: Path, precision: str, pieces: Sequence[Piece]) -> float:
+    """Of pieces of the folder, of which the network has seen most: good for comparing its precisions."""
+    folder = ModelFolder.open(out)
+    encoded = [folder.representation.encode_piece(piece.score) for piece in pieces]
+    return evaluate_graph(folder.graph(precision), folder.representation, encoded).nats_per_note
+
+
 def flop_per_event(out: Path) -> float:
     """Of an event that is learned: six for every weight that is multiplied, attention not counted."""
     from safetensors import safe_open
@@ -77,6 +88,7 @@ def measure(folder: Path, out: Path, preset: str, model: str, minutes: float) ->
     parameters = ModelFolder.open(out).config["parameters"]
     trained = events_per_second_of_training(out)
     limit = rate(matrix_product("float32"), 3.0)
+    pieces = scan(folder).pieces[:JUDGED_PIECES]
     gflops = trained * flop_per_event(out) / 1e9
     return {
         "preset": preset,
@@ -86,9 +98,10 @@ def measure(folder: Path, out: Path, preset: str, model: str, minutes: float) ->
         "trained_events_per_second": round(trained),
         "gflops": round(gflops, 1),
         "share_of_fp32_products": round(gflops / limit, 3),
+        "nats_per_note": {name: round(nats_per_note(out, name, pieces), 4) for name in PRECISIONS},
         "composed_notes_per_second": {
             f"{precision}, {num}": round(composing(out, precision, num, bars))
-            for precision in ("int8", "fp32")
+            for precision in PRECISIONS
             for num, bars in ((1, 16), (16, 64))
         },
     }
