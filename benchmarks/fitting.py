@@ -56,7 +56,7 @@ def add_training_options(parser: argparse.ArgumentParser, minutes: float) -> Non
         "--minutes",
         type=float,
         default=minutes,
-        help="to train, evaluations included; with --threads 1 of the processor, else of the clock",
+        help="to train, evaluations included; with one thread of the processor, else of the clock",
     )
     parser.add_argument("--model", choices=ARCHITECTURES, default="lstm")
     parser.add_argument("--seed", type=int, default=0)
@@ -87,6 +87,7 @@ def report(
         "test": results,
         "valid": fit.valid,
         "parameters": fit.parameters,
+        "clock": clock_name(),
     }
     line |= {"steps": fit.steps, "seconds": round(fit.seconds, 1), "curve": fit.curve}
     print(json.dumps(line))
@@ -94,7 +95,12 @@ def report(
 
 def clock() -> float:
     """Seconds; with one thread those that the processor worked for it, whatever else the machine had to do."""
-    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+    return time.process_time() if clock_name() == "processor" else time.perf_counter()
+
+
+def clock_name() -> str:
+    """What `clock` counts."""
+    return "processor" if torch.get_num_threads() == 1 else "wall"
 
 
 @dataclass(frozen=True)

@@ -224,6 +224,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "model": arguments.model,
         "seed": arguments.seed,
         "minutes": arguments.minutes,
+        "clock": fitting.clock_name(),
         "nats_per_note": round(measure(fit.model, pieces, notes), 4),
         "without_matches": without,
         "tokens_per_note": round(sum(map(len, pieces)) / notes, 3),

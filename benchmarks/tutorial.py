@@ -15,7 +15,7 @@ measures how soon it predicts held-out pieces how well, beside ours on the very 
 The ratio is the time that the Keras network takes to its own best, divided by the time that ours takes to
 the same nats. Seconds are those of training alone: of reading, encoding and looking at the held-out pieces
 nothing counts, for nobody, nor does the Keras network's first step, in which its graph is built; with
---threads 1 they are seconds of the processor, so that other work beside it costs nobody anything. Names that
+one thread they are seconds of the processor, which other work beside it hardly changes. Names that
 no training piece has are left out, since the tutorial has no number for them. The last line is JSON.
 """
 

@@ -99,15 +99,22 @@ def test_a_copy_goes_on_by_itself() -> None:
     representation = NoteEvents()
     prompt = representation.encode(random_score(3, 60))[:-1]
     end = int(prompt[:, ONSET].sum())
-    grammars = [NoteGrammar.after(representation, _corpus(representation), 2, prompt, end) for _ in range(2)]
-    copied = grammars[0].copy()
-    first = _improvise(copied, representation, 1)
-    for grammar, seed in ((grammars[0], 2), (grammars[0].copy(), 1)):
-        untouched = grammars[1].copy()
-        np.testing.assert_array_equal(
-            _improvise(grammar.copy(), representation, seed), _improvise(untouched, representation, seed)
+
+    def after_prompt() -> NoteGrammar:
+        return NoteGrammar.after(representation, _corpus(representation), 2, prompt, end)
+
+    original, alone = after_prompt(), after_prompt()
+    copied = original.copy()
+    for grammar in (copied, original.copy()):
+        assert (
+            _improvise(grammar, representation, 1).tolist()
+            == _improvise(after_prompt(), representation, 1).tolist()
         )
-    np.testing.assert_array_equal(_improvise(grammars[1], representation, 1), first)
+    _improvise(original, representation, 2)
+    _improvise(alone, representation, 2)
+    for name, value in vars(alone.at).items():
+        assert vars(original.at)[name] == value, f"{name} is shared with a copy that has gone on"
+    assert (original.run_pitch, original.run_length) == (alone.run_pitch, alone.run_length)
 
 
 def test_a_repertoire_survives_json() -> None:

@@ -22,7 +22,7 @@ ROOT = SOURCE.parents[1]
 # From the bottom up: a module imports only from lines above its own.
 LAYERS = (
     {"errors", "version", "presets", "schema", "rotary"},
-    {"files", "score"},
+    {"files", "score", "workers"},
     {"smf", "vocabulary", "statistics", "pianoroll", "timing", "library"},
     {"midi", "context"},
     {"export", "events", "corpus"},

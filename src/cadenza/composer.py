@@ -6,6 +6,7 @@ import json
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from cadenza.vocabulary import EventArray
 
 MAX_BARS, MAX_PIECES, MAX_PROMPT_NOTES = 1024, 256, 50_000
 BATCH = 8  # candidates composed side by side; what a piece is like may depend on its neighbours
-BARS_WORTH_A_PROCESS = 512  # fewer are composed before another process has started
+BARS_WORTH_A_PROCESS = 400  # about where two processes draw level with one, their start included
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ class Order:
     """Pieces to be composed side by side, from number `first` on; all that it takes beside the model."""
 
     first: int  # counted from 0
+    seed: int
     options: ComposeOptions
     sampling: SamplingOptions
     opening: Opening | None
@@ -147,16 +149,19 @@ class Composer:
         A script that asks for several is imported by each of them, and needs `if __name__ == "__main__":`.
         Options and prompt are checked at once.
         """
+        if workers < 0:
+            raise InputError(f"workers must be 0 (one for each core) or more, not {workers}.")
         options = replace(options or ComposeOptions(), **changes)
-        if options.seed is None:
-            options = replace(options, seed=secrets.randbelow(2**31))
         orders = self._orders(options, prompt)
         if workers != 1 and len(orders) > 1 and options.num * options.bars >= BARS_WORTH_A_PROCESS:
             # Imported here, since it takes longer than composing a few bars.
-            from cadenza.workers import compose_in_processes, cores
+            from cadenza.workers import cores, in_processes
 
             workers = min(workers or cores(), len(orders))
-            return compose_in_processes(self.folder.path, self.precision, orders, workers, on_events)
+            if workers > 1:
+                fill = partial(_fill, str(self.folder.path.resolve()), self.precision)
+                batches = in_processes(fill, orders, workers, on_events)
+                return (piece for batch in batches for piece in batch)
         return self._compose(orders, on_events)
 
     def _compose(
@@ -174,23 +179,25 @@ class Composer:
             yield from self.fill(order, count)
 
     def _orders(self, options: ComposeOptions, prompt: Score | str | Path | None) -> list[Order]:
+        seed = secrets.randbelow(2**31) if options.seed is None else options.seed
         sampling = options.sampling(self.folder.sampling)
         opening = self._opening(prompt, options.prompt_bars) if prompt is not None else None
         name = str(prompt) if isinstance(prompt, str | Path) else None
-        return [Order(first, options, sampling, opening, name) for first in range(0, options.num, BATCH)]
+        return [
+            Order(first, seed, options, sampling, opening, name) for first in range(0, options.num, BATCH)
+        ]
 
-    def fill(self, order: Order, on_events: Callable[[int], None] | None = None) -> list[Composition]:
-        """Compose the pieces of one order; see `compose_many` for on_events."""
-        seed = order.options.seed
+    def fill(self, order: Order, count: Callable[[int], None] | None = None) -> list[Composition]:
+        """Compose the pieces of one order; `count` is told how many events each step brings."""
         numbers = range(order.first, min(order.first + BATCH, order.options.num))
         grammar = self._grammar(order.options.bars, order.opening)
         encoded = self._encoded(order.opening, grammar)
         grammars = [grammar, *(grammar.copy() for _ in numbers[1:])]
-        randoms = [np.random.default_rng([seed or 0, number]) for number in numbers]
+        randoms = [np.random.default_rng([order.seed, number]) for number in numbers]
         schema = self.representation.schema
         stream = generate(self.graph, grammars, schema, order.sampling, randoms, encoded)
         found = []
-        for number, events in zip(numbers, _collect(stream, len(numbers), encoded, on_events), strict=True):
+        for number, events in zip(numbers, _collect(stream, len(numbers), encoded, count), strict=True):
             score = self.representation.decode(events)
             found.append(Composition(score, self._sidecar(score, order, number + 1)))
         return found
@@ -238,7 +245,7 @@ class Composer:
         options = order.options
         return {
             "piece": piece,
-            "seed": options.seed,
+            "seed": order.seed,
             "options": {
                 "num": options.num,
                 "bars": options.bars,
@@ -254,6 +261,16 @@ class Composer:
             "version": __version__,
             "statistics": {name: round(value, 4) for name, value in describe(score).items()},
         }
+
+
+@lru_cache(maxsize=1)
+def _opened(model: str, precision: str) -> Composer:
+    return Composer.from_pretrained(model, precision)
+
+
+def _fill(model: str, precision: str, order: Order, count: Callable[[int], None]) -> list[Composition]:
+    """`Composer.fill` in a process of its own."""
+    return _opened(model, precision).fill(order, count)
 
 
 def until(score: Score, end: int, early: int = 0) -> Score:
@@ -275,14 +292,14 @@ def _collect(
     stream: Iterator[list[tuple[int, list[int]]]],
     batch: int,
     prompt: tuple[IntArray, IntArray] | None,
-    on_events: Callable[[int], None] | None,
+    count: Callable[[int], None] | None,
 ) -> list[IntArray]:
-    """Events (T, fields) of every candidate, the prompt's in front; on_events is told how many each step brings."""
+    """Events (T, fields) of every candidate, the prompt's in front; `count` is told how many each step brings."""
     opening = prompt[0].tolist() if prompt is not None else []
     pieces: list[list[list[int]]] = [list(opening) for _ in range(batch)]
     for events in stream:
         for candidate, event in events:
             pieces[candidate].append(event)
-        if on_events is not None:
-            on_events(len(events))
+        if count is not None:
+            count(len(events))
     return [np.array(piece, dtype=np.int64) for piece in pieces]

@@ -258,8 +258,8 @@ class ContextTracker:
     def copy(self) -> ContextTracker:
         """One that goes on from here by itself."""
         other = copy.copy(self)
-        for name in ("then", "struck", "chords", "events", "steps", "keys"):
-            setattr(other, name, copy.copy(getattr(self, name)))
+        other.struck, other.chords = self.struck.copy(), self.chords.copy()
+        other.events, other.steps, other.keys = self.events.copy(), self.steps.copy(), self.keys.copy()
         other.last_end = [ends.copy() for ends in self.last_end]
         return other
 
@@ -269,7 +269,7 @@ class ContextTracker:
         return self.bar_start + (self.bars - self.bar_number) * self.bar_length
 
     def fill(self, field: int, event: list[int], context: list[int]) -> None:
-        """Set the columns of context that are known with this field of the next event; once for every field."""
+        """Set the columns of context that are known with this field of the next event; for every field that tells any."""
         if self.expected is not None and field <= PITCH and self.expected[field] != event[field]:
             self.expected = None
         if field == ONSET:

@@ -187,6 +187,8 @@ class _Readers:
     """Calls `examine` on many files, in several processes where that is worth starting them."""
 
     def __init__(self, workers: int) -> None:
+        if workers < 0:
+            raise InputError(f"workers must be 0 (one for each core) or more, not {workers}.")
         self.workers = workers
         self.pool: ProcessPoolExecutor | None = None
 
@@ -196,10 +198,10 @@ class _Readers:
     def _read(self, paths: list[Path]) -> Iterable[Entry]:
         if self.pool is None and self.workers != 1 and len(paths) >= FILES_WORTH_A_PROCESS:
             # Imported here, since it takes longer than reading a file.
-            from cadenza.workers import cores, started
+            from cadenza.workers import cores, process_pool
 
             self.workers = self.workers or min(MAX_WORKERS, cores())
-            self.pool = started(self.workers) if self.workers > 1 else None
+            self.pool = process_pool(self.workers) if self.workers > 1 else None
         return map(examine, paths) if self.pool is None else self.pool.map(examine, paths, chunksize=16)
 
     def __exit__(self, *details: object) -> None:

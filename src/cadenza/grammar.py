@@ -127,8 +127,8 @@ def _longest_run(events: NDArray[Any]) -> int:
 class NoteGrammar:
     """State of a piece being composed, which ends after `bars` bars.
 
-    Use: for each field in turn `bias`, with the fields chosen so far in `event`, and `fill_context`;
-    then `advance` with the whole event. Biases are made once and looked up from then on.
+    Use: for each field in turn `bias`, with the fields chosen so far in `event`, and `fill_context` if the
+    field tells any; then `advance` with the whole event. Biases are made once and looked up from then on.
     """
 
     def __init__(self, representation: NoteEvents, repertoire: Repertoire, bars: int) -> None:

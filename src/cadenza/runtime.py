@@ -119,7 +119,7 @@ class GraphModel:
 
 
 class Stepper:
-    """Goes on event by event from a state, which it uses up, for some candidates side by side.
+    """Goes on event by event from a state, which it copies, for some candidates side by side.
 
     The same as `GraphModel.advance` and `field_logits`, but every array stays in its place, which saves half
     of the time of small networks. What is returned is valid until the next call of the same method.
@@ -128,7 +128,7 @@ class Stepper:
     """
 
     def __init__(self, model: GraphModel, state: GraphState, x: FloatArray) -> None:
-        self.model, self.state = model, dict(state)
+        self.model, self.state = model, {name: part.copy() for name, part in state.items()}
         batch = len(x)
         self.replaced = _side_by_side(self.state, model.replaced)
         self.after = np.zeros_like(self.replaced)
@@ -192,7 +192,9 @@ class Stepper:
 
 def _side_by_side(state: GraphState, names: Sequence[str]) -> NDArray[Any]:
     """These parts of the state, of one shape, as one new array (parts, ...), of which the state then has views."""
-    together = np.stack([state[name] for name in names]) if names else np.zeros((0,) * 5, np.float32)
+    together = (
+        np.stack([state[name] for name in names]) if names else np.zeros((0,) * 5, np.float32)
+    )  # as many axes as rings have
     state.update(zip(names, together, strict=True))
     return together
 

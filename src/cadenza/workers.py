@@ -1,23 +1,26 @@
-"""Processes that work side by side, since Python computes on one core at a time; here for composing."""
+"""Processes that work side by side on one machine, since Python computes on one core at a time."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
 from multiprocessing.sharedctypes import RawArray, RawValue
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from cadenza.errors import CadenzaError
 
-if TYPE_CHECKING:
-    from cadenza.composer import Composer, Composition, Order
-
 LOOK_SECONDS = 0.1  # between looks at how far the processes are
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+Count = Callable[[int], None]  # told how much more has been done
 
 
 def cores() -> int:
@@ -25,73 +28,93 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def started(workers: int, *start: Any) -> ProcessPoolExecutor:
-    """So many processes. start: a function that each of them calls first, and its arguments."""
-    function, *arguments = start or (None,)
-    # A forked child would inherit locks of this process's threads.
-    return ProcessPoolExecutor(workers, get_context("spawn"), function, tuple(arguments))
+def process_pool(workers: int, initializer: Callable[..., None] | None = None, *arguments: Any) -> Any:
+    """A pool of processes that call `initializer` first; a forked child would inherit locks of our threads."""
+    return ProcessPoolExecutor(workers, get_context("spawn"), initializer, arguments)
 
 
-def compose_in_processes(
-    model: Path,
-    precision: str,
-    orders: Sequence[Order],
-    workers: int,
-    on_events: Callable[[int], None] | None,
-) -> Iterator[Composition]:
-    """The pieces of all orders, in their order; see `Composer.compose_many`.
+def in_processes(
+    function: Callable[[Job, Count], Result], jobs: list[Job], workers: int, on_total: Count | None
+) -> Generator[Result]:
+    """Results of the function for all jobs, in their order, few of them ahead of who asks for them.
 
-    Raises CadenzaError if a process is killed. Once nobody asks for more pieces, the processes end at once.
+    on_total: told now and then the sum of what the function has told its `Count`. Raises CadenzaError if a
+    process is killed or cannot start; once nobody asks for more results, the processes end at the next count.
     """
-    drawn, stop = RawArray("q", len(orders)), RawValue("b", 0)
-    pool = started(workers, _open, model, precision, drawn, stop)
+    done, stop = RawArray("q", len(jobs)), RawValue("b", 0)
+    pool = process_pool(workers, _start, done, stop)
     try:
-        for result in [pool.submit(_fill, number, order) for number, order in enumerate(orders)]:
-            _look_on(result, drawn, on_events)
-            yield from result.result()
+        ahead: deque[Future[Result]] = deque()
+        for number, job in enumerate(jobs):
+            with _deaf_to_ctrl_c():
+                ahead.append(pool.submit(_work, function, job, number))
+            if len(ahead) > workers:
+                yield _awaited(ahead.popleft(), done, on_total)
+        while ahead:
+            yield _awaited(ahead.popleft(), done, on_total)
     except BrokenProcessPool as error:
         raise CadenzaError(
-            "a process that composed was ended from outside, perhaps for want of memory; compose fewer pieces at once."
+            "a process that works for this one was killed or could not start; memory may be short, or a script "
+            'lacks `if __name__ == "__main__":`.'
         ) from error
     finally:
         stop.value = 1
         pool.shutdown(cancel_futures=True)
 
 
-def _look_on(result: Future[Any], drawn: Any, on_events: Callable[[int], None] | None) -> None:
+def _awaited(result: Future[Result], done: Iterable[int], on_total: Count | None) -> Result:
     while not result.done():
         wait([result], LOOK_SECONDS)
-        if on_events is not None:
-            on_events(sum(drawn))
+        if on_total is not None:
+            on_total(sum(done))
+    if on_total is not None:
+        on_total(sum(done))
+    return result.result()
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes that start in here do not hear Ctrl-C, which reaches all: the first one tells the others."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # -- in the processes -----------------------------------------------------------------------------
 
 
 class _StoppedError(Exception):
-    """Nobody waits for the pieces any more."""
+    """Nobody waits for the result any more."""
 
 
-class _Worker:
-    """What a process knows from its start on."""
+class _Shared:
+    """What the first process sees, too."""
 
-    composer: Composer
-    drawn: Any
+    done: Any  # by job
     stop: Any
 
 
-def _open(model: Path, precision: str, drawn: Any, stop: Any) -> None:
-    from cadenza.composer import Composer
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process tells the others
-    _Worker.composer = Composer.from_pretrained(model, precision)
-    _Worker.drawn, _Worker.stop = drawn, stop
+def _start(done: Any, stop: Any) -> None:
+    _Shared.done, _Shared.stop = done, stop
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _fill(number: int, order: Order) -> list[Composition]:
-    def count(events: int) -> None:
-        _Worker.drawn[number] += events
-        if _Worker.stop.value:
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _work(function: Callable[[Job, Count], Result], job: Job, number: int) -> Result:
+    def count(more: int) -> None:
+        _Shared.done[number] += more
+        if _Shared.stop.value:
             raise _StoppedError
 
-    return _Worker.composer.fill(order, count)
+    return function(job, count)
