@@ -6,7 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from cadenza.events import NoteEvents
+from cadenza.grammar import NoteGrammar
 from cadenza.midi import write_midi
+from cadenza.sampling import IntArray
+from cadenza.schema import NEVER, NOT_APPLICABLE
 from cadenza.score import DRUM_KIT, METRE, TEMPO, Score, make_notes
 
 
@@ -59,3 +63,21 @@ def write_folder(folder: Path, n: int = 6, bars: int = 8) -> Path:
     for index in range(n):
         write_midi(tune(index, bars), folder / ("plain" if index % 2 else "other") / f"tune_{index}.mid")
     return folder
+
+
+def improvise(grammar: NoteGrammar, representation: NoteEvents, seed: int) -> IntArray:
+    """Events (T, fields) drawn evenly from all that the grammar allows: the worst network there is."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    while not grammar.done:
+        event = [NOT_APPLICABLE] * len(representation.schema.fields)
+        for k, field in enumerate(representation.schema.fields):
+            bias = grammar.bias(k, event)
+            if bias is not None:
+                assert bias.shape == (field.size,)
+                assert set(np.unique(bias)) <= {0, np.float32(NEVER)}
+                assert not bias.all(), f"nothing may follow in field {k}"
+                event[k] = int(rng.choice(np.flatnonzero(bias == 0)))
+        grammar.advance(event)
+        rows.append(event)
+    return np.array(rows)

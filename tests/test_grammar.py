@@ -6,31 +6,13 @@ import numpy as np
 import pytest
 
 from cadenza.events import NoteEvents
-from cadenza.grammar import NoteGrammar, Repertoire
+from cadenza.grammar import NoteGrammar
 from cadenza.midi import midi_bytes, parse_midi
-from cadenza.sampling import IntArray
+from cadenza.repertoire import Repertoire
 from cadenza.schema import NEVER, NOT_APPLICABLE
 from cadenza.score import Score, bar_lines
 from cadenza.vocabulary import END_KIND, KIND, ONSET, PITCH
-from music import random_score, tune
-
-
-def _improvise(grammar: NoteGrammar, representation: NoteEvents, seed: int) -> IntArray:
-    """Events (T, fields) drawn evenly from all that the grammar allows: the worst network there is."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    while not grammar.done:
-        event = [NOT_APPLICABLE] * len(representation.schema.fields)
-        for k, field in enumerate(representation.schema.fields):
-            bias = grammar.bias(k, event)
-            if bias is not None:
-                assert bias.shape == (field.size,)
-                assert set(np.unique(bias)) <= {0, np.float32(NEVER)}
-                assert not bias.all(), f"nothing may follow in field {k}"
-                event[k] = int(rng.choice(np.flatnonzero(bias == 0)))
-        grammar.advance(event)
-        rows.append(event)
-    return np.array(rows)
+from music import improvise, random_score, tune
 
 
 def _corpus(representation: NoteEvents) -> Repertoire:
@@ -48,7 +30,7 @@ def test_every_allowed_sequence_is_a_valid_score_of_the_wanted_length(
     repertoire = _corpus(representation)
     for candidate in range(3):
         grammar = NoteGrammar(representation, repertoire, bars)
-        events = _improvise(grammar, representation, 10 * seed + candidate)
+        events = improvise(grammar, representation, 10 * seed + candidate)
         end = int(np.flatnonzero(events[:, KIND] == END_KIND)[0])
         score = representation.decode(events)
         np.testing.assert_array_equal(representation.quantise(score).notes, score.notes)
@@ -87,7 +69,7 @@ def test_a_continuation_starts_where_the_prompt_stops() -> None:
     prompt = representation.encode(tune(5, bars=3))[:-1]
     for candidate in range(2):
         grammar = NoteGrammar.after(representation, repertoire, 4, prompt, 3 * 48)
-        events = np.concatenate([prompt.astype(np.int64), _improvise(grammar, representation, candidate)])
+        events = np.concatenate([prompt.astype(np.int64), improvise(grammar, representation, candidate)])
         step = np.cumsum(events[:, ONSET])
         assert step[len(prompt) :].min() >= 3 * 48
         end = int(np.flatnonzero(events[:, KIND] == END_KIND)[0])
@@ -107,11 +89,11 @@ def test_a_copy_goes_on_by_itself() -> None:
     copied = original.copy()
     for grammar in (copied, original.copy()):
         assert (
-            _improvise(grammar, representation, 1).tolist()
-            == _improvise(after_prompt(), representation, 1).tolist()
+            improvise(grammar, representation, 1).tolist()
+            == improvise(after_prompt(), representation, 1).tolist()
         )
-    _improvise(original, representation, 2)
-    _improvise(alone, representation, 2)
+    improvise(original, representation, 2)
+    improvise(alone, representation, 2)
     for name, value in vars(alone.at).items():
         assert vars(original.at)[name] == value, f"{name} is shared with a copy that has gone on"
     assert (original.run_pitch, original.run_length) == (alone.run_pitch, alone.run_length)

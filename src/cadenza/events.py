@@ -26,7 +26,6 @@ from cadenza.context import Bars, context_fields, context_of
 from cadenza.errors import InputError
 from cadenza.schema import NOT_APPLICABLE, Field, Schema
 from cadenza.score import (
-    DEFAULT_QPM,
     DRUM_KIT,
     METRE,
     NOTE,
@@ -55,7 +54,6 @@ from cadenza.vocabulary import (
     SHIFT,
     SHIFTS,
     TEMPO_KIND,
-    TEMPO_STEPS_PER_OCTAVE,
     VELOCITY,
     EventArray,
     instrument_of_kind,
@@ -63,6 +61,7 @@ from cadenza.vocabulary import (
     known_instrument,
     metre_of,
     metre_value,
+    tempo_level,
     tempo_of,
 )
 
@@ -319,9 +318,7 @@ def _from_start(step: IntArray, value: IntArray, default: int, end: int | None) 
 
 
 def _tempo_levels(tempi: NoteArray, ratio: float, end: int | None) -> _StepValues:
-    octaves = np.log2(np.maximum(tempi["qpm"], 1.0) / DEFAULT_QPM)
-    level = np.clip(_nearest(octaves * TEMPO_STEPS_PER_OCTAVE) + N_TEMPI // 2, 0, N_TEMPI - 1)
-    return _from_start(_nearest(tempi["tick"] * ratio), level, N_TEMPI // 2, end)
+    return _from_start(_nearest(tempi["tick"] * ratio), tempo_level(tempi["qpm"]), N_TEMPI // 2, end)
 
 
 def _metre_values(metres: NoteArray, ratio: float, end: int | None) -> _StepValues:

@@ -9,23 +9,23 @@ more often in a row than its pieces do (the usual failure of such networks is on
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cadenza.context import N_CONTEXT, ContextTracker
+from cadenza.controls import NOTHING, Controls, Limits
 from cadenza.errors import InputError
 from cadenza.events import NoteEvents
+from cadenza.repertoire import Repertoire
 from cadenza.schema import NEVER, NOT_APPLICABLE
+from cadenza.score import DEFAULT_QPM
 from cadenza.vocabulary import (
     DURATION,
     END_KIND,
     FIRST_INSTRUMENT,
     FIRST_KIT,
-    FIRST_METRE_VALUE,
     FIRST_TEMPO_VALUE,
     KIND,
     METRE_KIND,
@@ -38,142 +38,101 @@ from cadenza.vocabulary import (
     SHIFTS,
     TEMPO_KIND,
     EventArray,
+    tempo_level,
+    tempo_of,
 )
 
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Repertoire:
-    """What a corpus uses, as event values; saved with the model."""
-
-    kinds: tuple[int, ...]  # instruments and kits, beside metre, tempo and end
-    metres: tuple[int, ...]  # pitch values of metre events
-    tempi: tuple[int, ...]  # pitch values of tempo events
-    pitch_ranges: dict[int, tuple[int, int]]  # of each kind that plays, lowest and highest key
-    longest_run: int  # how often one key is struck in a row, in all but the most insistent pieces
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Repertoire:
-        """Inverse of `to_dict`; raises ValueError, KeyError or TypeError if it is damaged."""
-        found = cls(
-            tuple(map(int, data["kinds"])),
-            tuple(map(int, data["metres"])),
-            tuple(map(int, data["tempi"])),
-            {int(kind): (int(low), int(high)) for kind, (low, high) in data["pitch_ranges"].items()},
-            int(data["longest_run"]),
-        )
-        in_range = (
-            (found.kinds, FIRST_INSTRUMENT, REST_KIND),
-            (found.metres, FIRST_METRE_VALUE, FIRST_TEMPO_VALUE),
-            (found.tempi, FIRST_TEMPO_VALUE, N_PITCH_VALUES),
-            (tuple(p for pair in found.pitch_ranges.values() for p in pair), 0, 128),
-        )
-        for values, low, high in in_range:
-            if not values or not all(low <= value < high for value in values):
-                raise ValueError("values out of range")
-        if set(found.pitch_ranges) != set(found.kinds) or found.longest_run < 1:
-            raise ValueError("kinds and pitch ranges disagree")
-        return found
-
-    @classmethod
-    def of(cls, pieces: Sequence[EventArray]) -> Repertoire:
-        """What these pieces use."""
-        events = np.concatenate(pieces)
-        kind, pitch = events[:, KIND], events[:, PITCH]
-        playing = [int(k) for k in np.unique(kind) if FIRST_INSTRUMENT <= k < REST_KIND]
-        ranges = {k: (int(pitch[kind == k].min()), int(pitch[kind == k].max())) for k in playing}
-        runs = [_longest_run(piece) for piece in pieces]
-        return cls(
-            kinds=tuple(playing),
-            metres=tuple(int(v) for v in np.unique(pitch[kind == METRE_KIND])),
-            tempi=tuple(int(v) for v in np.unique(pitch[kind == TEMPO_KIND])),
-            pitch_ranges=ranges,
-            longest_run=max(4, round(float(np.quantile(runs, 0.9)))),
-        )
-
-    def with_piece(self, piece: EventArray) -> Repertoire:
-        """This and what one more piece uses."""
-        other = Repertoire.of([piece])
-        ranges = dict(self.pitch_ranges)
-        for kind, (low, high) in other.pitch_ranges.items():
-            own_low, own_high = ranges.get(kind, (low, high))
-            ranges[kind] = (min(low, own_low), max(high, own_high))
-        return Repertoire(
-            tuple(sorted({*self.kinds, *other.kinds})),
-            tuple(sorted({*self.metres, *other.metres})),
-            tuple(sorted({*self.tempi, *other.tempi})),
-            ranges,
-            self.longest_run,
-        )
-
-
-def _longest_run(events: NDArray[Any]) -> int:
-    """Longest row of notes on one key by one pitched instrument with nothing else of it in between."""
-    longest = 1
-    for kind in np.unique(events[:, KIND]):
-        if FIRST_INSTRUMENT <= kind < FIRST_KIT:
-            pitch = events[events[:, KIND] == kind, PITCH]
-            changes = np.flatnonzero(np.diff(pitch, prepend=-2, append=-2))
-            longest = max(longest, int(np.diff(changes).max()))
-    return longest
-
-
 class NoteGrammar:
-    """State of a piece being composed, which ends after `bars` bars.
+    """State of a piece being composed, which ends after `bars` bars, or so many as last `controls.seconds`.
 
     Use: for each field in turn `bias`, with the fields chosen so far in `event`, and `fill_context` if the
     field tells any; then `advance` with the whole event. Biases are made once and looked up from then on.
     """
 
-    def __init__(self, representation: NoteEvents, repertoire: Repertoire, bars: int) -> None:
+    def __init__(
+        self, representation: NoteEvents, repertoire: Repertoire, bars: int, controls: Controls = NOTHING
+    ) -> None:
         if bars < 1:
             raise InputError("the number of bars must be at least 1.")
-        self.representation, self.repertoire = representation, repertoire
-        self.n_events = 0
+        self.representation, self.controls = representation, controls
         self.at = ContextTracker(representation.steps_per_quarter, representation.max_onset, bars)
+        self.first_bar, self.bars = 0, bars
         self.last_end = self.not_before = 0
         self.done = False
         self.run_pitch, self.run_length = [-1] * N_KINDS, [0] * N_KINDS
         self.durations: list[int] = representation.durations.tolist()
-        self._use(repertoire)
+        self.tempo = FIRST_TEMPO_VALUE + int(tempo_level(DEFAULT_QPM))
+        self.to_open = [METRE_KIND, TEMPO_KIND]  # events that come first, in this order
+        self._use(controls.narrowed(repertoire))
+        lasts = controls.seconds is not None  # then a change would make it longer or shorter
+        self.kind_ok[METRE_KIND] = controls.metre is None and not lasts
+        self.kind_ok[TEMPO_KIND] = controls.tempo is None and not lasts
 
     def _use(self, used: Repertoire) -> None:
         self.repertoire = used
         self.biases: dict[tuple[int, ...], FloatArray] = {}
         self.kind_ok = np.zeros(N_KINDS, bool)
-        self.kind_ok[[METRE_KIND, TEMPO_KIND, *used.kinds]] = True
+        self.kind_ok[list(used.kinds)] = True
         self.pitch_ok = np.zeros((N_KINDS, N_PITCH_VALUES), bool)
         self.pitch_ok[METRE_KIND, list(used.metres)] = True
         self.pitch_ok[TEMPO_KIND, list(used.tempi)] = True
         for kind, (low, high) in used.pitch_ranges.items():
             self.pitch_ok[kind, low : high + 1] = True
+        self.outside_ok = self.pitch_ok.copy()  # where notes outside the scale may be struck, too
+        if self.controls.scale is not None:
+            foreign = [key for key in range(128) if key % 12 not in self.controls.scale]
+            self.pitch_ok[FIRST_INSTRUMENT:FIRST_KIT, foreign] = False
         self.lowest_pitch: list[int] = self.pitch_ok.argmax(axis=1).tolist()
-        self.highest_kind = max(used.kinds)
+        capacity = self.controls.capacity(used.metres, self.representation.steps_per_quarter)
+        self.limits = Limits(self.controls, used.kinds, self.controls.required(used.kinds), capacity)
+        self.limits.start(0, 1 if self.controls.seconds is not None else self.bars)
 
     @classmethod
     def after(
-        cls, representation: NoteEvents, repertoire: Repertoire, bars: int, prompt: EventArray, end: int
+        cls,
+        representation: NoteEvents,
+        repertoire: Repertoire,
+        bars: int,
+        prompt: EventArray,
+        end: int,
+        controls: Controls = NOTHING,
     ) -> NoteGrammar:
-        """State after the events of a prompt (without an end event): `bars` more bars follow step `end`."""
-        grammar = cls(representation, repertoire, bars)
-        grammar._use(repertoire.with_piece(prompt))
+        """State after the events of a prompt (without an end event): the new bars follow step `end`, with its
+        instruments, metre and tempo where the controls do not tell others."""
+        grammar = cls(representation, repertoire.with_piece(prompt), bars)
         for event in prompt.tolist():
             grammar.advance(event)
+        kinds = np.unique(prompt[:, KIND])
+        keep = kinds[(kinds >= FIRST_INSTRUMENT) & (kinds < REST_KIND)].tolist()
+        grammar.controls = controls
+        grammar._use(controls.narrowed(grammar.repertoire, keep))
         at = grammar.at
         grammar.not_before = end
-        at.bars = at.bar_number - -(end - at.bar_start) // at.bar_length + bars
+        grammar.first_bar = at.bar_number - -(end - at.bar_start) // at.bar_length
+        told = {METRE_KIND: controls.metre, TEMPO_KIND: controls.tempo}
+        grammar.to_open = [kind for kind, value in told.items() if value is not None]
+        grammar._settle()
         return grammar
+
+    def _settle(self) -> None:
+        """Once metre and tempo are known, so is the number of bars."""
+        seconds = self.controls.seconds
+        if seconds is not None and not self.to_open:
+            qpm = self.controls.tempo or float(tempo_of(np.array(self.tempo - FIRST_TEMPO_VALUE)))
+            quarters = self.at.bar_length / self.representation.steps_per_quarter
+            self.bars = max(1, round(seconds * qpm / 60 / quarters))
+        self.at.bars = self.first_bar + self.bars
+        self.limits.start(self.first_bar, self.bars)
 
     def copy(self) -> NoteGrammar:
         """One that goes on from here by itself; both look biases up in one place."""
         other = copy.copy(self)
-        other.at = self.at.copy()
+        other.at, other.limits = self.at.copy(), self.limits.copy()
+        other.to_open = self.to_open.copy()
         other.run_pitch, other.run_length = self.run_pitch.copy(), self.run_length.copy()
         return other
 
@@ -200,7 +159,7 @@ class NoteGrammar:
         if not FIRST_INSTRUMENT <= kind < REST_KIND:
             return None
         if field == DURATION:
-            return self._durations(event[ONSET]) if kind < FIRST_KIT else None
+            return self._durations(event[ONSET], kind) if kind < FIRST_KIT else None
         if field == SHIFT:
             return self._shifts(event)
         return self._bias((field,), lambda: np.ones(self.representation.velocity_levels, bool))
@@ -214,13 +173,17 @@ class NoteGrammar:
     def _onsets(self) -> FloatArray:
         """None beyond the last bar line or before the end of the prompt; 0 only where the chord can grow."""
         at, longest = self.at, self.representation.max_onset
-        if self.n_events < 2:  # metre and tempo open the piece
-            first, last = 0, 0
+        self.wait = self.not_before
+        if self.to_open:
+            first = last = max(0, self.not_before - at.now)
         else:
-            full = at.last_kind >= self.highest_kind and at.last_pitch <= self.lowest_pitch[at.last_kind]
-            first, last = max(int(full), self.not_before - at.now), min(longest, at.horizon - at.now)
-            if first > last:  # only a rest leads to where the next event may be
-                first = last = longest
+            bar_end = max(at.bar_start, self.not_before) + at.bar_length
+            full = not self.limits.free(at.now, at.bar_number) >> self._lowest_kind()
+            self.wait = max(self.wait, self.limits.earliest(bar_end))
+            first = max(int(full), self.wait - at.now)
+            last = min(self.limits.latest(bar_end, at.bar_length, at.horizon) - at.now, longest)
+        if first > min(last, longest):  # only a rest leads to where the next event may be
+            first = last = longest
 
         def allowed() -> BoolArray:
             onsets = np.arange(longest + 1)
@@ -228,30 +191,38 @@ class NoteGrammar:
 
         return self._bias((ONSET, first, last), allowed)
 
+    def _lowest_kind(self) -> int:
+        """Of the kinds that may follow at the same step."""
+        kind = self.at.last_kind
+        can_grow = kind >= FIRST_INSTRUMENT and self.at.last_pitch > self.lowest_pitch[kind]
+        return kind + (0 if can_grow else 1)
+
     def _kinds(self, onset: int) -> FloatArray:
         """Those that may come at this step, in their order within a step; rests where nothing else can."""
         at, step = self.at, self.at.now + onset
-        if self.n_events < 2:
-            return self._one_kind(METRE_KIND if self.n_events == 0 else TEMPO_KIND)
+        if step < self.wait:
+            return self._one_kind(REST_KIND)
+        if self.to_open:
+            return self._one_kind(self.to_open[0])
         if step >= at.horizon:
             return self._one_kind(END_KIND)
         rest_possible = onset == self.representation.max_onset
-        if step < self.not_before:
-            return self._one_kind(REST_KIND)
-        on_line = (step - at.bar_start) % at.bar_length == 0 and self.last_end <= step
-        lowest = 0
-        if onset == 0:
-            can_grow = at.last_kind >= FIRST_INSTRUMENT and at.last_pitch > self.lowest_pitch[at.last_kind]
-            lowest = at.last_kind + (0 if can_grow else 1)
+        bars, position = divmod(step - at.bar_start, at.bar_length)
+        on_line = position == 0 and self.last_end <= step
+        lowest = self._lowest_kind() if onset == 0 else 0
+        free = self.limits.free(step, at.bar_number + bars)
 
         def allowed() -> BoolArray:
             ok = self.kind_ok & (np.arange(N_KINDS) >= lowest)
             ok[METRE_KIND] &= on_line
+            ok[FIRST_INSTRUMENT:REST_KIND] &= [
+                bool(free >> kind & 1) for kind in range(FIRST_INSTRUMENT, REST_KIND)
+            ]
             if rest_possible and not ok.any():
                 ok[REST_KIND] = True
             return ok
 
-        return self._bias((KIND, lowest, on_line, rest_possible), allowed)
+        return self._bias((KIND, lowest, on_line, rest_possible, free), allowed)
 
     def _one_kind(self, kind: int) -> FloatArray:
         return self._bias((KIND, kind), lambda: np.arange(N_KINDS) == kind)
@@ -264,18 +235,22 @@ class NoteGrammar:
             FIRST_INSTRUMENT <= kind < FIRST_KIT and self.run_length[kind] >= self.repertoire.longest_run
         )
         worn = self.run_pitch[kind] if is_worn else NOT_APPLICABLE
+        outside = self.controls.strictness < 1 and self.limits.may_leave_scale()
 
         def allowed() -> BoolArray:
-            ok: BoolArray = self.pitch_ok[kind] & (np.arange(N_PITCH_VALUES) < limit)
+            possible = self.outside_ok if outside else self.pitch_ok
+            ok: BoolArray = possible[kind] & (np.arange(N_PITCH_VALUES) < limit)
             if worn >= 0 and ok.sum() > 1:
                 ok[worn] = False
             return ok
 
-        return self._bias((PITCH, kind, limit, worn), allowed)
+        return self._bias((PITCH, kind, limit, worn, outside), allowed)
 
-    def _durations(self, onset: int) -> FloatArray:
-        """Those that end by the last bar line."""
-        left = min(self.at.horizon - self.at.now - onset, self.durations[-1])
+    def _durations(self, onset: int, kind: int) -> FloatArray:
+        """Those that end by the last bar line, and soon enough for what the controls still ask for."""
+        at, step = self.at, self.at.now + onset
+        longest = self.limits.longest(kind, step, at.bar_start + at.bar_length, at.bar_length, at.horizon)
+        left = min(longest, at.horizon - step, self.durations[-1])
         return self._bias((DURATION, left), lambda: self.representation.durations <= left)
 
     def _shifts(self, event: list[int]) -> FloatArray:
@@ -295,11 +270,19 @@ class NoteGrammar:
 
     def advance(self, event: list[int]) -> None:
         """Go on to after this event."""
-        kind, pitch = event[KIND], event[PITCH]
-        self.n_events += 1
+        kind, pitch, bar = event[KIND], event[PITCH], self.at.bar_number
         self.at.advance(event)
+        if self.at.bar_number != bar:
+            self.limits.new_bar()
         if FIRST_INSTRUMENT <= kind < REST_KIND:
-            self.last_end = max(self.last_end, self.at.now + self._steps(event))
+            end = self.at.now + self._steps(event)
+            self.last_end = max(self.last_end, end)
+            self.limits.advance(kind, pitch, self.at.now, end)
+        elif kind == TEMPO_KIND:
+            self.tempo = pitch
+        if self.to_open and kind == self.to_open[0]:
+            del self.to_open[0]
+            self._settle()
         self.run_length[kind] = self.run_length[kind] + 1 if self.run_pitch[kind] == pitch else 1
         self.run_pitch[kind] = pitch
         self.done = kind == END_KIND

@@ -21,7 +21,7 @@ from typing import Any
 from cadenza.dataset import Representation
 from cadenza.errors import InputError, ModelError
 from cadenza.events import NoteEvents
-from cadenza.grammar import Repertoire
+from cadenza.repertoire import Repertoire
 from cadenza.runtime import GraphModel
 from cadenza.sampling import SamplingOptions
 from cadenza.tokens import NotesAndChords

@@ -37,7 +37,6 @@ from cadenza.errors import InputError, ModelError
 from cadenza.evaluation import Likelihood
 from cadenza.events import EncodedPiece, NoteEvents
 from cadenza.files import write_atomic
-from cadenza.grammar import Repertoire
 from cadenza.learner import Learner, Recipe, autocast, choose_device, to_device, with_prefix
 from cadenza.model_card import loss_curve_svg, write_card
 from cadenza.model_folder import (
@@ -53,6 +52,7 @@ from cadenza.model_folder import (
 from cadenza.models import LanguageModel, ModelConfig, build_model
 from cadenza.presets import PRESETS
 from cadenza.processes import Processes
+from cadenza.repertoire import Repertoire
 from cadenza.tokens import NotesAndChords
 from cadenza.version import __version__
 

@@ -41,6 +41,13 @@ def tempo_of(level: IntArray) -> NDArray[np.float64]:
     return np.asarray(DEFAULT_QPM * 2.0 ** ((level - N_TEMPI // 2) / TEMPO_STEPS_PER_OCTAVE))
 
 
+def tempo_level(qpm: Any) -> IntArray:
+    """The nearest levels (N,) of tempi in quarters a minute."""
+    octaves = np.log2(np.maximum(np.asarray(qpm, dtype=np.float64), 1.0) / DEFAULT_QPM)
+    nearest = np.floor(octaves * TEMPO_STEPS_PER_OCTAVE + 0.5 + 1e-9).astype(np.int64)
+    return np.clip(nearest + N_TEMPI // 2, 0, N_TEMPI - 1)
+
+
 def metre_value(numerator: Any, denominator: Any) -> IntArray:
     """Number of a metre; one with a numerator over 24 or an unusual denominator counts as none."""
     numerator, denominator = np.asarray(numerator, dtype=np.int64), np.asarray(denominator, dtype=np.int64)

@@ -1,0 +1,104 @@
+"""What a corpus uses: the instruments, metres, tempi and ranges that its model may compose with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cadenza.vocabulary import (
+    FIRST_INSTRUMENT,
+    FIRST_KIT,
+    FIRST_METRE_VALUE,
+    FIRST_TEMPO_VALUE,
+    KIND,
+    METRE_KIND,
+    N_PITCH_VALUES,
+    PITCH,
+    REST_KIND,
+    TEMPO_KIND,
+    EventArray,
+)
+
+
+@dataclass(frozen=True)
+class Repertoire:
+    """What a corpus uses, as event values; saved with the model."""
+
+    kinds: tuple[int, ...]  # instruments and kits, beside metre, tempo and end
+    metres: tuple[int, ...]  # pitch values of metre events
+    tempi: tuple[int, ...]  # pitch values of tempo events
+    pitch_ranges: dict[int, tuple[int, int]]  # of each kind that plays, lowest and highest key
+    longest_run: int  # how often one key is struck in a row, in all but the most insistent pieces
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Repertoire:
+        """Inverse of `to_dict`; raises ValueError, KeyError or TypeError if it is damaged."""
+        found = cls(
+            tuple(map(int, data["kinds"])),
+            tuple(map(int, data["metres"])),
+            tuple(map(int, data["tempi"])),
+            {int(kind): (int(low), int(high)) for kind, (low, high) in data["pitch_ranges"].items()},
+            int(data["longest_run"]),
+        )
+        in_range = (
+            (found.kinds, FIRST_INSTRUMENT, REST_KIND),
+            (found.metres, FIRST_METRE_VALUE, FIRST_TEMPO_VALUE),
+            (found.tempi, FIRST_TEMPO_VALUE, N_PITCH_VALUES),
+            (tuple(p for pair in found.pitch_ranges.values() for p in pair), 0, 128),
+        )
+        for values, low, high in in_range:
+            if not values or not all(low <= value < high for value in values):
+                raise ValueError("values out of range")
+        if set(found.pitch_ranges) != set(found.kinds) or found.longest_run < 1:
+            raise ValueError("kinds and pitch ranges disagree")
+        return found
+
+    @classmethod
+    def of(cls, pieces: Sequence[EventArray]) -> Repertoire:
+        """What these pieces use."""
+        events = np.concatenate(pieces)
+        kind, pitch = events[:, KIND], events[:, PITCH]
+        playing = [int(k) for k in np.unique(kind) if FIRST_INSTRUMENT <= k < REST_KIND]
+        ranges = {k: (int(pitch[kind == k].min()), int(pitch[kind == k].max())) for k in playing}
+        runs = [_longest_run(piece) for piece in pieces]
+        return cls(
+            kinds=tuple(playing),
+            metres=tuple(int(v) for v in np.unique(pitch[kind == METRE_KIND])),
+            tempi=tuple(int(v) for v in np.unique(pitch[kind == TEMPO_KIND])),
+            pitch_ranges=ranges,
+            longest_run=max(4, round(float(np.quantile(runs, 0.9)))),
+        )
+
+    def with_piece(self, piece: EventArray) -> Repertoire:
+        """This and what one more piece uses."""
+        other = Repertoire.of([piece])
+        ranges = dict(self.pitch_ranges)
+        for kind, (low, high) in other.pitch_ranges.items():
+            own_low, own_high = ranges.get(kind, (low, high))
+            ranges[kind] = (min(low, own_low), max(high, own_high))
+        return Repertoire(
+            tuple(sorted({*self.kinds, *other.kinds})),
+            tuple(sorted({*self.metres, *other.metres})),
+            tuple(sorted({*self.tempi, *other.tempi})),
+            ranges,
+            self.longest_run,
+        )
+
+
+def _longest_run(events: NDArray[Any]) -> int:
+    """Longest row of notes on one key by one pitched instrument with nothing else of it in between."""
+    longest = 1
+    for kind in np.unique(events[:, KIND]):
+        if FIRST_INSTRUMENT <= kind < FIRST_KIT:
+            pitch = events[events[:, KIND] == kind, PITCH]
+            changes = np.flatnonzero(np.diff(pitch, prepend=-2, append=-2))
+            longest = max(longest, int(np.diff(changes).max()))
+    return longest
