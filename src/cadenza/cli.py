@@ -87,7 +87,28 @@ def train(arguments: argparse.Namespace) -> None:
 
 def compose(arguments: argparse.Namespace) -> None:
     """Compose new pieces with a trained model."""
-    _compose(arguments.model, arguments.out, arguments)
+    if arguments.again is None:
+        _compose(arguments.model, arguments.out, arguments)
+        return
+    others = [name for name in (*COMPOSING, "seed", "prompt") if getattr(arguments, name) is not None]
+    if others:
+        raise InputError(f"--again takes all from its file; leave out --{others[0].replace('_', '-')}.")
+    _compose_again(arguments.model, arguments.out, arguments.again)
+
+
+def _compose_again(model: Path | None, out: Path, path: Path) -> None:
+    """Write the piece that a sidecar describes, under the same name."""
+    from cadenza.composer import Composer
+
+    try:
+        sidecar = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON; name the file beside a composed piece.") from error
+    precision = sidecar.get("model", {}).get("precision") if isinstance(sidecar, dict) else None
+    piece = Composer.from_pretrained(model, precision).again(sidecar)
+    _make_folder(out)
+    for written in piece.save_all(out, path.stem):
+        print(written)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -237,21 +258,20 @@ def _show_progress(meter: _Meter, progress: Progress) -> None:
         meter.line("stopped early: the held-out pieces gain no more; the best weights are kept")
 
 
+COMPOSING = (
+    *("num", "bars", "seconds", "temperature", "top_p", "top_k", "min_p", "prompt_bars"),
+    *("key", "scale", "key_strictness", "tempo", "metre", "instruments", "must_play", "ranges"),
+    *("polyphony", "density"),
+)  # options of composing that ComposeOptions has by the same names
+
+
 def _compose_options(arguments: argparse.Namespace) -> ComposeOptions:
     from cadenza.composer import ComposeOptions
 
     if arguments.prompt is None and arguments.prompt_bars is not None:
         raise InputError("--prompt-bars needs --prompt FILE.")
-    return ComposeOptions(
-        bars=arguments.bars,
-        num=arguments.num,
-        seed=arguments.seed,
-        temperature=arguments.temperature,
-        top_p=arguments.top_p,
-        top_k=arguments.top_k,
-        min_p=arguments.min_p,
-        prompt_bars=arguments.prompt_bars,
-    )
+    given = {name: value for name in COMPOSING if (value := getattr(arguments, name)) is not None}
+    return ComposeOptions(**{"num": 4, "seed": arguments.seed, **given})
 
 
 def _check_composing(arguments: argparse.Namespace) -> None:
@@ -420,6 +440,9 @@ def _add_compose(verbs: Any) -> None:
         help="folder for 001.mid, 001.json, 001.svg ..., replacing those of that name",
     )
     _add_composing_options(parser)
+    parser.add_argument(
+        "--again", metavar="FILE", type=Path, help="a piece's .json file: compose the same piece once more"
+    )
     parser.add_argument("--seed", type=_natural, help="same seed, same music (default: a new one)")
 
 
@@ -483,16 +506,40 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_composing_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--num", type=_natural, default=4, help="how many pieces (default 4)")
-    parser.add_argument("--bars", type=_natural, default=16, help="how many bars to compose (default 16)")
+    parser.add_argument("--num", type=_natural, help="how many pieces (default 4)")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--bars", type=_natural, help="how many bars to compose (default 16)")
+    length.add_argument("--seconds", type=_positive, help="how long, to the nearest bar, instead of --bars")
     parser.add_argument("--temperature", type=float, help="above 1 more surprising, below 1 safer")
     parser.add_argument("--top-p", type=float, help="keep the likeliest values up to this probability")
     parser.add_argument("--top-k", type=_natural, help="keep this many of the likeliest values")
     parser.add_argument("--min-p", type=float, help="drop values below this share of the second likeliest")
-    parser.add_argument("--prompt", metavar="FILE", type=Path, help="MIDI file to continue")
+    parser.add_argument(
+        "--prompt", metavar="FILE", type=Path, help="MIDI file to continue; the new bars come on top"
+    )
     parser.add_argument(
         "--prompt-bars", metavar="N", type=_natural, help="use its first N bars (default: all)"
     )
+    _add_controls(parser.add_argument_group("what every piece keeps to"))
+
+
+def _add_controls(group: Any) -> None:
+    group.add_argument("--key", help='key of all pitched notes: "D minor", "F# dorian", "Bb blues"')
+    group.add_argument("--scale", metavar="NOTES", help='the same by its notes: "C E G A"')
+    group.add_argument(
+        "--key-strictness", metavar="SHARE", type=float, help="least share of notes in the key (default 1)"
+    )
+    group.add_argument("--tempo", metavar="QPM", type=_positive, help="quarter notes a minute")
+    group.add_argument("--metre", help="such as 3/4")
+    group.add_argument(
+        "--instruments", metavar="NAMES", help='that alone may play: "violin, cello", "guitar", "drums"'
+    )
+    group.add_argument("--must-play", metavar="NAMES", help="instruments that play, and others may")
+    group.add_argument("--ranges", metavar="RANGES", help='"violin: G3-E6, cello: C2-C4"')
+    group.add_argument(
+        "--polyphony", metavar="N", type=_natural, help="notes that an instrument sounds at once"
+    )
+    group.add_argument("--density", metavar="N-N", help='least and most notes in a bar: "4-12", "4-", "-12"')
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:

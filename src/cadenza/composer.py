@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from cadenza.controls import Controls, parse_controls
 from cadenza.errors import InputError
 from cadenza.events import NoteEvents
 from cadenza.export import write_score
@@ -45,6 +46,18 @@ class ComposeOptions:
     top_k: int | None = None
     min_p: float | None = None
     prompt_bars: int | None = None  # of the prompt; None takes all
+    # Controls, in the words of `controls.parse_controls`; None leaves it to the model.
+    key: str | None = None  # "D minor", "F# dorian"
+    scale: str | None = None  # "C E G A"
+    key_strictness: float | None = None  # least share of notes in the key; None stands for all
+    tempo: float | None = None  # quarters a minute
+    metre: str | None = None  # "3/4"
+    seconds: float | None = None  # of new music, to the nearest bar; instead of bars
+    instruments: str | None = None  # that alone may play: "violin, cello"
+    must_play: str | None = None  # and those that must
+    ranges: str | None = None  # "violin: G3-E6, cello: C2-C4"
+    polyphony: int | None = None  # notes that an instrument sounds at once, drums aside
+    density: str | None = None  # notes in a bar: "4-12"
 
     def __post_init__(self) -> None:
         checks = (
@@ -56,6 +69,16 @@ class ComposeOptions:
         for good, message in checks:
             if not good:
                 raise InputError(message)
+        self.controls()
+
+    def wishes(self) -> dict[str, Any]:
+        """The controls that are given, by name."""
+        names = parse_controls.__kwdefaults__ or {}
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    def controls(self) -> Controls:
+        """What the piece must keep to."""
+        return parse_controls(**self.wishes())
 
     def sampling(self, defaults: dict[str, Any]) -> SamplingOptions:
         """Sampling options: what is given here, else the model's."""
@@ -178,10 +201,31 @@ class Composer:
         for order in orders:
             yield from self.fill(order, count)
 
+    def again(self, sidecar: dict[str, Any]) -> Composition:
+        """Compose the piece of a sidecar once more; raises InputError if it is not one of this model's."""
+        try:
+            digest, piece = sidecar["model"]["digest"], int(sidecar["piece"])
+            words = dict(sidecar["options"])
+            prompt = words.pop("prompt")
+            options = ComposeOptions(**words, seed=int(sidecar["seed"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError("this is not the JSON file that lies beside a composed piece.") from error
+        if digest != self.folder.digest:
+            raise InputError(
+                f"the piece is of model {sidecar['model'].get('name')} ({digest}), not of {self.folder.path} "
+                f"({self.folder.digest}); name that model."
+            )
+        orders = self._orders(options, prompt)
+        if not 1 <= piece <= options.num:
+            raise InputError(f"there is no piece {piece} among {options.num}.")
+        return self.fill(orders[(piece - 1) // BATCH])[(piece - 1) % BATCH]
+
     def _orders(self, options: ComposeOptions, prompt: Score | str | Path | None) -> list[Order]:
         seed = secrets.randbelow(2**31) if options.seed is None else options.seed
         sampling = options.sampling(self.folder.sampling)
         opening = self._opening(prompt, options.prompt_bars) if prompt is not None else None
+        if options.wishes():
+            self._grammar(options, opening)  # what cannot be kept to is refused before anything is composed
         name = str(prompt) if isinstance(prompt, str | Path) else None
         return [
             Order(first, seed, options, sampling, opening, name) for first in range(0, options.num, BATCH)
@@ -190,7 +234,7 @@ class Composer:
     def fill(self, order: Order, count: Callable[[int], None] | None = None) -> list[Composition]:
         """Compose the pieces of one order; `count` is told how many events each step brings."""
         numbers = range(order.first, min(order.first + BATCH, order.options.num))
-        grammar = self._grammar(order.options.bars, order.opening)
+        grammar = self._grammar(order.options, order.opening)
         encoded = self._encoded(order.opening, grammar)
         grammars = [grammar, *(grammar.copy() for _ in numbers[1:])]
         randoms = [np.random.default_rng([order.seed, number]) for number in numbers]
@@ -198,7 +242,7 @@ class Composer:
         stream = generate(self.graph, grammars, schema, order.sampling, randoms, encoded)
         found = []
         for number, events in zip(numbers, _collect(stream, len(numbers), encoded, count), strict=True):
-            score = self.representation.decode(events)
+            score = self._exact_tempo(self.representation.decode(events), order)
             found.append(Composition(score, self._sidecar(score, order, number + 1)))
         return found
 
@@ -221,15 +265,34 @@ class Composer:
             )
         return Opening(self.representation.encode(opening)[:-1], -(-end // scale))
 
-    def _grammar(self, bars: int, opening: Opening | None) -> Grammar:
+    def _grammar(self, options: ComposeOptions, opening: Opening | None) -> Grammar:
         representation, repertoire = self.representation, self.folder.repertoire
         if isinstance(representation, NotesAndChords):
-            return TokenGrammar(representation, bars)
+            if options.wishes():
+                raise InputError(
+                    f"this model knows notes and chords alone, and cannot keep to {next(iter(options.wishes()))}; "
+                    "use a model of another preset."
+                )
+            return TokenGrammar(representation, options.bars)
         assert isinstance(representation, NoteEvents)
         assert repertoire is not None
+        controls = options.controls()
         if opening is None:
-            return NoteGrammar(representation, repertoire, bars)
-        return NoteGrammar.after(representation, repertoire, bars, opening.events, opening.end)
+            return NoteGrammar(representation, repertoire, options.bars, controls)
+        return NoteGrammar.after(
+            representation, repertoire, options.bars, opening.events, opening.end, controls
+        )
+
+    def _exact_tempo(self, score: Score, order: Order) -> Score:
+        """The score with the tempo that was asked for, of which events know the nearest level alone."""
+        wanted = order.options.tempo
+        if wanted is None:
+            return score
+        tempi = score.tempi.copy()
+        scale = score.ticks_per_quarter // getattr(self.representation, "steps_per_quarter", 1)
+        new = tempi["tick"] >= (order.opening.end * scale if order.opening else 0)
+        tempi["qpm"][new] = wanted
+        return replace(score, tempi=tempi)
 
     def _encoded(self, opening: Opening | None, grammar: Grammar) -> tuple[IntArray, IntArray] | None:
         """Events and context of what is to be continued."""
@@ -252,6 +315,7 @@ class Composer:
                 **asdict(order.sampling),
                 "prompt": order.prompt,
                 "prompt_bars": options.prompt_bars,
+                **options.wishes(),
             },
             "model": {
                 "name": self.folder.path.name,

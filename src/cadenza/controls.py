@@ -69,13 +69,19 @@ class Controls:
     polyphony: int | None = None  # notes that a pitched instrument sounds at once
     density: tuple[int, int | None] = (0, None)  # least and most notes in a bar
 
-    def narrowed(self, repertoire: Repertoire, keep: Sequence[int] | None = None) -> Repertoire:
+    def narrowed(
+        self,
+        repertoire: Repertoire,
+        steps_per_quarter: int,
+        kinds_so_far: Sequence[int] | None = None,
+        metre_so_far: int | None = None,
+    ) -> Repertoire:
         """What is left of a repertoire; raises InputError if it cannot do what is asked.
 
-        keep: kinds that play where no instruments are named; None takes all.
+        kinds_so_far, metre_so_far: of music that goes on, which are kept where no others are named.
         """
         names = {kind: instrument_name(int(instrument_of_kind(kind))) for kind in repertoire.kinds}
-        kinds = set(repertoire.kinds if keep is None else keep)
+        kinds = set(repertoire.kinds if kinds_so_far is None else kinds_so_far)
         if self.instruments:
             kinds = {kind for wish in self.instruments for kind in _kinds_of(wish, names)}
         kinds |= set(self.required(repertoire.kinds))
@@ -90,16 +96,23 @@ class Controls:
             raise InputError(
                 f"{silent} has no note left in its range and this scale; widen one of them or leave it out."
             )
-        metres, tempi = self._metres(repertoire), self._tempi(repertoire)
-        return replace(repertoire, kinds=tuple(able), pitch_ranges=able, metres=metres, tempi=tempi)
+        metres = self._metres(repertoire, metre_so_far)
+        least = self.density[0]
+        roomy = tuple(metre for metre in metres if _places(metre, steps_per_quarter) >= least)
+        if not roomy:
+            most = max(_places(metre, steps_per_quarter) for metre in metres)
+            raise InputError(f"a bar has only {most} places for notes; ask for at most so many in it.")
+        return replace(
+            repertoire, kinds=tuple(able), pitch_ranges=able, metres=roomy, tempi=self._tempi(repertoire)
+        )
 
     def _can_play(self, kind: int, span: tuple[int, int]) -> bool:
         keys = range(span[0], span[1] + 1)
         return any(self.scale is None or kind >= FIRST_KIT or key % 12 in self.scale for key in keys)
 
-    def _metres(self, repertoire: Repertoire) -> tuple[int, ...]:
+    def _metres(self, repertoire: Repertoire, so_far: int | None) -> tuple[int, ...]:
         if self.metre is None:
-            return repertoire.metres
+            return repertoire.metres if so_far is None else (so_far,)
         value = FIRST_METRE_VALUE + self.metre
         if value not in repertoire.metres:
             known = ", ".join(_metre_name(metre - FIRST_METRE_VALUE) for metre in repertoire.metres)
@@ -126,18 +139,61 @@ class Controls:
         return tuple(sorted(found))
 
     def capacity(self, metres: Sequence[int], steps_per_quarter: int) -> int:
-        """How many notes a bar has room for, in the shortest of these metres; raises InputError for too few."""
-        least, most = self.density
-        shortest = min(bar_steps(metre - FIRST_METRE_VALUE, steps_per_quarter) for metre in metres)
-        if least > shortest:
-            raise InputError(f"a bar has only {shortest} places for notes; ask for at most so many in it.")
+        """How many notes a bar may have in any of these metres."""
+        shortest = min(_places(metre, steps_per_quarter) for metre in metres)
+        most = self.density[1]
         return shortest if most is None else min(most, shortest)
+
+
+def _places(metre: int, steps_per_quarter: int) -> int:
+    return bar_steps(metre - FIRST_METRE_VALUE, steps_per_quarter)
 
 
 NOTHING = Controls()
 
 
 # -- from words -----------------------------------------------------------------------------------
+
+
+def parse_controls(
+    *,
+    key: str | None = None,
+    scale: str | None = None,
+    key_strictness: float | None = None,
+    tempo: float | None = None,
+    metre: str | None = None,
+    seconds: float | None = None,
+    instruments: str | None = None,
+    must_play: str | None = None,
+    ranges: str | None = None,
+    polyphony: int | None = None,
+    density: str | None = None,
+) -> Controls:
+    """Controls from the words of a user; raises InputError for what cannot be meant."""
+    pitch_classes = parse_scale(key, scale)
+    if key_strictness is not None and pitch_classes is None:
+        raise InputError("key strictness needs a key or a scale.")
+    checks = (
+        (key_strictness, 0.0, 1.0, "key strictness", "a share"),
+        (tempo, SLOWEST, FASTEST, "tempo", "quarters a minute"),
+        (seconds, 1.0, MAX_SECONDS, "seconds", "a length"),
+        (polyphony, 1, 128, "polyphony", "notes at once"),
+    )
+    for value, low, high, name, unit in checks:
+        if value is not None and not low <= value <= high:
+            raise InputError(f"{name} must be {unit} between {low:g} and {high:g}, not {value}.")
+    return Controls(
+        scale=pitch_classes,
+        strictness=1.0 if key_strictness is None else key_strictness,
+        tempo=tempo,
+        metre=parse_metre(metre),
+        seconds=seconds,
+        instruments=parse_names(instruments),
+        must_play=parse_names(must_play),
+        ranges=parse_ranges(ranges),
+        polyphony=polyphony,
+        density=parse_density(density),
+    )
 
 
 def parse_scale(key: str | None, scale: str | None) -> frozenset[int] | None:

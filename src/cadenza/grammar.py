@@ -26,6 +26,7 @@ from cadenza.vocabulary import (
     END_KIND,
     FIRST_INSTRUMENT,
     FIRST_KIT,
+    FIRST_METRE_VALUE,
     FIRST_TEMPO_VALUE,
     KIND,
     METRE_KIND,
@@ -67,7 +68,7 @@ class NoteGrammar:
         self.durations: list[int] = representation.durations.tolist()
         self.tempo = FIRST_TEMPO_VALUE + int(tempo_level(DEFAULT_QPM))
         self.to_open = [METRE_KIND, TEMPO_KIND]  # events that come first, in this order
-        self._use(controls.narrowed(repertoire))
+        self._use(controls.narrowed(repertoire, representation.steps_per_quarter))
         lasts = controls.seconds is not None  # then a change would make it longer or shorter
         self.kind_ok[METRE_KIND] = controls.metre is None and not lasts
         self.kind_ok[TEMPO_KIND] = controls.tempo is None and not lasts
@@ -107,10 +108,11 @@ class NoteGrammar:
         for event in prompt.tolist():
             grammar.advance(event)
         kinds = np.unique(prompt[:, KIND])
-        keep = kinds[(kinds >= FIRST_INSTRUMENT) & (kinds < REST_KIND)].tolist()
-        grammar.controls = controls
-        grammar._use(controls.narrowed(grammar.repertoire, keep))
-        at = grammar.at
+        playing = kinds[(kinds >= FIRST_INSTRUMENT) & (kinds < REST_KIND)].tolist()
+        at, grammar.controls = grammar.at, controls
+        metre = FIRST_METRE_VALUE + (at.metre or 0)
+        steps = representation.steps_per_quarter
+        grammar._use(controls.narrowed(grammar.repertoire, steps, playing, metre))
         grammar.not_before = end
         grammar.first_bar = at.bar_number - -(end - at.bar_start) // at.bar_length
         told = {METRE_KIND: controls.metre, TEMPO_KIND: controls.tempo}
