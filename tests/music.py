@@ -77,7 +77,7 @@ def improvise(grammar: NoteGrammar, representation: NoteEvents, seed: int) -> In
                 assert bias.shape == (field.size,)
                 assert set(np.unique(bias)) <= {0, np.float32(NEVER)}
                 assert not bias.all(), f"nothing may follow in field {k}"
-                event[k] = int(rng.choice(np.flatnonzero(bias == 0)))
+                event[k] = grammar.taken(k, int(rng.choice(np.flatnonzero(bias == 0))))
         grammar.advance(event)
         rows.append(event)
     return np.array(rows)

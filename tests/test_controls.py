@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from cadenza import ComposeOptions, Composer
+from cadenza.composer import BATCH
 from cadenza.controls import (
     SCALES,
     Controls,
+    parse_density,
+    parse_metre,
+    parse_names,
+    parse_ranges,
     parse_scale,
 )
 from cadenza.errors import InputError
 from cadenza.events import NoteEvents
 from cadenza.grammar import NoteGrammar
+from cadenza.midi import midi_bytes
+from cadenza.model_folder import ModelFolder
+from cadenza.presets import ARCHITECTURES
 from cadenza.repertoire import Repertoire
 from cadenza.sampling import IntArray
 from cadenza.score import DRUM_KIT, Score, bar_lines, instrument_name
-from cadenza.vocabulary import KIND, METRE_KIND, ONSET, TEMPO_KIND
+from cadenza.vocabulary import KIND, METRE_KIND, ONSET, TEMPO_KIND, instrument_of_kind
 from music import improvise, random_score, tune
 
 SEEDS = int(os.environ.get("CADENZA_SEEDS", "60"))
@@ -153,3 +164,111 @@ def test_a_continuation_keeps_to_them_from_where_it_begins(seed: int, repertoire
         return
     events = np.concatenate([prompt.astype(np.int64), improvise(grammar, EVENTS, seed)])
     _check(controls, events, EVENTS.decode(events), start)
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("prompt", [None, tune(4, bars=2)])
+def test_every_network_keeps_to_all_controls_at_once(
+    models: dict[str, Path], kind: str, prompt: Score | None
+) -> None:
+    wishes: dict[str, Any] = {"key": "E minor", "key_strictness": 0.9, "tempo": 97, "metre": "4/4"}
+    wishes |= {"instruments": "piano, violin", "must_play": "violin", "ranges": "piano: C3-C6, violin: G3-E6"}
+    wishes |= {"polyphony": 2, "density": "3-8"}
+    known = {"violin"} <= _names(models[kind])
+    if not known:
+        wishes |= {"instruments": "piano", "must_play": "piano", "ranges": "piano: C3-C6"}
+    composer = Composer.from_pretrained(models[kind])
+    for piece in composer.compose_many(prompt=prompt, num=4, bars=3, seed=5, **wishes):
+        score = piece.score
+        start = 0 if prompt is None else 2 * 4 * score.ticks_per_quarter
+        events = EVENTS.encode(score).astype(np.int64)
+        _check(ComposeOptions(**wishes).controls(), events, score, start)
+        assert score.tempi["qpm"][score.tempi["tick"] >= start].tolist() == [97]
+        assert {name: piece.sidecar["options"][name] for name in wishes} == wishes
+
+
+def _names(model: Path) -> set[str]:
+    repertoire = ModelFolder.open(model).repertoire
+    assert repertoire is not None
+    return {instrument_name(int(i)) for i in instrument_of_kind(np.array(repertoire.kinds))}
+
+
+def test_seconds_are_kept_to_the_nearest_bar(models: dict[str, Path]) -> None:
+    composer = Composer.from_pretrained(models["lstm"])
+    piece = composer.compose(seconds=12.2, tempo=120, metre="4/4", density="1-", seed=1)
+    bar = 4 * piece.score.ticks_per_quarter
+    assert (piece.score.notes["onset"].max() // bar) + 1 == 6  # 12.2 s at 2 s a bar
+
+
+def test_a_piece_is_composed_again_from_its_sidecar(models: dict[str, Path], tmp_path: Path) -> None:
+    composer = Composer.from_pretrained(models["gru"])
+    wishes: dict[str, Any] = {"key": "G major", "tempo": 101.5, "polyphony": 3}
+    pieces = list(composer.compose_many(num=BATCH + 2, bars=3, seed=9, temperature=0.9, **wishes))
+    for piece in (pieces[1], pieces[-1]):
+        sidecar = json.loads(json.dumps(piece.sidecar))
+        again = composer.again(sidecar)
+        assert midi_bytes(again.score) == midi_bytes(piece.score)
+        assert again.sidecar == piece.sidecar
+    with pytest.raises(InputError, match="not of"):
+        Composer.from_pretrained(models["lstm"]).again(pieces[0].sidecar)
+    broken: Any
+    for broken in ({}, [], {**pieces[0].sidecar, "options": 3}, {**pieces[0].sidecar, "piece": "x"}):
+        with pytest.raises(InputError, match="JSON file that lies beside"):
+            composer.again(broken)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "complaint"),
+    [
+        ({"key": "H minor"}, "not a note name"),
+        ({"key": "C sad"}, "no such mode"),
+        ({"key": "C", "scale": "C E G"}, "not both"),
+        ({"scale": "C E3"}, "not a note name"),
+        ({"key_strictness": 0.5}, "needs a key"),
+        ({"key": "C", "key_strictness": 2.0}, "between 0 and 1"),
+        ({"tempo": 5.0}, "between 30 and 480"),
+        ({"metre": "3"}, "not a metre"),
+        ({"metre": "3/5"}, "not a metre"),
+        ({"metre": "23/32"}, "never saw the metre 23/32"),
+        ({"seconds": 0.1}, "between 1 and 3600"),
+        ({"instruments": " , "}, "names no instrument"),
+        ({"instruments": "banjo"}, "never saw banjo"),
+        ({"instruments": "panio"}, "Did you mean piano"),
+        ({"ranges": "piano"}, "is not an instrument and two notes"),
+        ({"ranges": "piano: C5-C4"}, "lies above"),
+        ({"ranges": "piano: C-C4"}, "with its octave"),
+        ({"ranges": "piano: C4-C40"}, "outside MIDI"),
+        ({"ranges": "piano: C#4-C#4", "key": "C major"}, "piano has no note left"),
+        ({"polyphony": 0}, "between 1 and 128"),
+        ({"density": "9-4"}, "not a number of notes in a bar"),
+        ({"density": "many"}, "not a number of notes in a bar"),
+        ({"density": "4000-"}, "places for notes"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence_before_anything_is_composed(
+    models: dict[str, Path], wishes: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(InputError, match=complaint):
+        Composer.from_pretrained(models["lstm"]).compose_many(**wishes)
+
+
+def test_a_model_of_names_keeps_to_no_controls(models: dict[str, Path]) -> None:
+    with pytest.raises(InputError, match="cannot keep to key"):
+        Composer.from_pretrained(models["tokens"]).compose_many(key="C major")
+
+
+def test_words_become_controls() -> None:
+    assert parse_scale("d  minor", None) == frozenset({2, 4, 5, 7, 9, 10, 0})
+    assert parse_scale("Bb", None) == parse_scale("A# major", None) == frozenset({10, 0, 2, 3, 5, 7, 9})
+    assert parse_scale("a", None) == parse_scale("A minor", None)
+    assert parse_scale(None, "C, E G♭") == frozenset({0, 4, 6})
+    assert parse_ranges("violin: G3-E6, cello: C2 - C4") == {"violin": (55, 88), "cello": (36, 60)}
+    assert parse_ranges("piano: C-1-G9") == {"piano": (0, 127)}
+    assert [parse_density(text) for text in ("4-12", "4-", "-12", None)] == [
+        (4, 12),
+        (4, None),
+        (0, 12),
+        (0, None),
+    ]
+    assert parse_names("violin, Steel Guitar") == ("violin", "Steel Guitar")
+    assert parse_metre("6/8") == parse_metre(" 6 / 8 ")

@@ -11,7 +11,7 @@ from cadenza.midi import midi_bytes, parse_midi
 from cadenza.repertoire import Repertoire
 from cadenza.schema import NEVER, NOT_APPLICABLE
 from cadenza.score import Score, bar_lines
-from cadenza.vocabulary import END_KIND, KIND, ONSET, PITCH
+from cadenza.vocabulary import END_KIND, KIND, METRE_KIND, ONSET, PITCH, TEMPO_KIND, metre_value
 from music import improvise, random_score, tune
 
 
@@ -97,6 +97,18 @@ def test_a_copy_goes_on_by_itself() -> None:
     for name, value in vars(alone.at).items():
         assert vars(original.at)[name] == value, f"{name} is shared with a copy that has gone on"
     assert (original.run_pitch, original.run_length) == (alone.run_pitch, alone.run_length)
+
+
+def test_a_network_that_would_wait_beyond_the_end_ends_the_piece() -> None:
+    representation = NoteEvents()
+    grammar = NoteGrammar(representation, _corpus(representation), 1)
+    metre = 128 + int(metre_value(4, 4))
+    grammar.advance([0, METRE_KIND, metre, -1, -1])
+    grammar.advance([0, TEMPO_KIND, grammar.repertoire.tempi[0], -1, -1])
+    grammar.advance([40, grammar.repertoire.kinds[0], 60, 0, 5])
+    bias = grammar.bias(ONSET, [-1] * 5)
+    assert bias is not None and not bias[1:].any()
+    assert [grammar.taken(ONSET, value) for value in (1, 8, 9, 96)] == [1, 8, 8, 8]
 
 
 def test_a_repertoire_survives_json() -> None:

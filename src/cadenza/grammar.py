@@ -173,9 +173,13 @@ class NoteGrammar:
         return found
 
     def _onsets(self) -> FloatArray:
-        """None beyond the last bar line or before the end of the prompt; 0 only where the chord can grow."""
+        """None before the end of the prompt; 0 only where the chord can grow.
+
+        One beyond the last bar line leads to the line: a network that means to wait so long lets the piece end,
+        and does not have to squeeze in another note.
+        """
         at, longest = self.at, self.representation.max_onset
-        self.wait = self.not_before
+        self.wait, self.longest_onset = self.not_before, longest
         if self.to_open:
             first = last = max(0, self.not_before - at.now)
         else:
@@ -184,6 +188,8 @@ class NoteGrammar:
             self.wait = max(self.wait, self.limits.earliest(bar_end))
             first = max(int(full), self.wait - at.now)
             last = min(self.limits.latest(bar_end, at.bar_length, at.horizon) - at.now, longest)
+            if at.now + last == at.horizon:
+                self.longest_onset, last = last, longest
         if first > min(last, longest):  # only a rest leads to where the next event may be
             first = last = longest
 
@@ -192,6 +198,10 @@ class NoteGrammar:
             return (onsets >= first) & (onsets <= last)
 
         return self._bias((ONSET, first, last), allowed)
+
+    def taken(self, field: int, value: int) -> int:
+        """What the next event has in this field if this value is drawn."""
+        return min(value, self.longest_onset) if field == ONSET else value
 
     def _lowest_kind(self) -> int:
         """Of the kinds that may follow at the same step."""

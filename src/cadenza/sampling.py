@@ -69,6 +69,9 @@ class Grammar(Protocol):
     def bias(self, field: int, event: list[int]) -> FloatArray | None:
         """What to add to the logits (size,) of this field; None if the next event does not have it."""
 
+    def taken(self, field: int, value: int) -> int:
+        """What the next event has in this field if this value is drawn."""
+
     def advance(self, event: list[int]) -> None:
         """Take note of the event."""
 
@@ -221,9 +224,9 @@ def _next_events(
             biased = np.concatenate([some if bias is None else bias for bias in biases]).reshape(logits.shape)
             biased += logits
             values = draw(biased, noise[:, start : start + field.size], options)
-            for event, bias, value in zip(events, biases, values, strict=True):
+            for (grammar, event, _), bias, value in zip(everyone, biases, values, strict=True):
                 if bias is not None:
-                    event[k] = value
+                    event[k] = grammar.taken(k, value)
         if schema.context_after(k):
             for grammar, event, context in everyone:
                 grammar.fill_context(k, event, context)

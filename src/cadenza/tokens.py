@@ -120,6 +120,10 @@ class TokenGrammar:
         """0 for every name of the vocabulary, NEVER for unknown ones."""
         return self.known
 
+    def taken(self, field: int, value: int) -> int:
+        """The value that is drawn."""
+        return value
+
     def advance(self, event: list[int]) -> None:
         """Count down."""
         self.left -= 1
