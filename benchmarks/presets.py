@@ -3,7 +3,7 @@
     python -m benchmarks.presets FOLDER [--minutes 1] [--presets small large] [--models lstm gru transformer]
 
 Every network is trained for so long by `cadenza train`, in a process of its own whose greatest resident size
-is taken, and then composes one piece, and 16 of 64 bars on all cores, with int8 weights and with fp32. The share of the
+is taken, and then composes one piece, and 16 of 32 bars on all cores, with int8 weights and with fp32. The share of the
 machine is that of fp32 matrix products, measured between the networks. What int8 costs is told by the nats
 per note of some of the folder's pieces in both precisions. One JSON line last.
 """
@@ -31,7 +31,7 @@ from cadenza.evaluation import evaluate_graph
 from cadenza.model_folder import LOG, ModelFolder
 from cadenza.presets import ARCHITECTURES, PRESETS
 
-ROUNDS, JUDGED_PIECES = 5, 10
+ROUNDS, JUDGED_PIECES = 3, 10
 PRECISIONS = ("int8", "fp32")
 
 
@@ -54,7 +54,7 @@ def events_per_second_of_training(out: Path) -> float:
 
 
 def composing(out: Path, precision: str, num: int, bars: int) -> float:
-    """Notes a second, median of five times; the start of processes counts."""
+    """Notes a second, median of three times; the start of processes counts."""
     composer = Composer.from_pretrained(out, precision)
     found = []
     for seed in range(ROUNDS + 1):
@@ -102,7 +102,7 @@ def measure(folder: Path, out: Path, preset: str, model: str, minutes: float) ->
         "composed_notes_per_second": {
             f"{precision}, {num}": round(composing(out, precision, num, bars))
             for precision in PRECISIONS
-            for num, bars in ((1, 16), (16, 64))
+            for num, bars in ((1, 16), (16, 32))
         },
     }
 
