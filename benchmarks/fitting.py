@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cadenza.dataset import PieceSource, WindowStream, padded_batches
+from cadenza.dataset import PieceSource, WindowStream, padded_batches, value_counts
 from cadenza.events import EncodedPiece
 from cadenza.learner import Learner, Recipe, to_device
 from cadenza.models import LanguageModel, ModelConfig, build_model
@@ -133,7 +133,9 @@ def fit(
 ) -> Fit:
     """Train for so many minutes, evaluations included; `measure` is lower for better networks."""
     torch.manual_seed(seed)
-    learner = Learner(build_model(config, schema), recipe, lanes, torch.device("cpu"))
+    model = build_model(config, schema)
+    model.guess(value_counts(source, schema))
+    learner = Learner(model, recipe, lanes, torch.device("cpu"))
     judged = build_model(config, schema).eval()
     stream = WindowStream(source, lanes=lanes, length=window)
     start, best, best_weights = clock(), float("inf"), learner.weights()

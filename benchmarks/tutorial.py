@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cadenza.dataset import WindowStream, shuffled
+from cadenza.dataset import WindowStream, shuffled, value_counts
 from cadenza.errors import CadenzaError, InputError
 from cadenza.events import EncodedPiece
 from cadenza.presets import ARCHITECTURES, PRESETS
@@ -250,6 +250,7 @@ def our_contender(prepared: Prepared, preset: str, architecture: str | None, see
     held_out = [encode(piece.score) for piece in prepared.held_out]
     torch.manual_seed(seed)
     model = build_model(config, prepared.representation.schema)
+    model.guess(value_counts(source, prepared.representation.schema))
     recipe = Recipe(learning_rate, PRESETS[preset].weight_decay)
     learner = Learner(model, recipe, lanes, torch.device("cpu"))
 

@@ -70,12 +70,70 @@ def test_inspecting_one_file_names_its_notes_and_chords(
 def test_a_folder_with_nothing_usable_exits_with_2_and_says_why(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "bad.mid").write_bytes(b"MThd")
-    code, out, err = _run(capsys, "inspect", tmp_path)
+    folder = tmp_path / "midi"
+    folder.mkdir()
+    (folder / "bad.mid").write_bytes(b"MThd")
+    code, out, err = _run(capsys, "inspect", folder)
     assert code == 2 and "bad.mid: unreadable" in out and "nothing usable" in err
-    code, out, err = _run(capsys, "train", tmp_path, "--out", tmp_path / "model")
+    code, out, err = _run(capsys, "train", folder, "--out", tmp_path / "model")
     assert code == 2 and out == "" and "bad.mid: unreadable" in err
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("out", [".", "model", "a/model"])
+def test_nothing_is_written_among_what_is_learned_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str
+) -> None:
+    write_folder(tmp_path, 3)
+    before = sorted(tmp_path.rglob("*"))
+    code, _, err = _run(capsys, "train", tmp_path, "--out", tmp_path / out)
+    assert code == 2 and "choose another --out" in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_network_of_few_steps_is_said_to_be_one(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_presets: None
+) -> None:
+    code, _, err = _run(capsys, "train", folder, "--out", tmp_path / "m", "--preset", "tiny", "--epochs", "1")
+    assert code == 0 and "steps are too few to learn a style" in err
+
+
+def test_a_piece_with_wishes_is_composed_again(
+    models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wishes = (
+        "--num",
+        "2",
+        "--bars",
+        "3",
+        "--seed",
+        "4",
+        "--key",
+        "A minor",
+        "--tempo",
+        "90",
+        "--density",
+        "2-9",
+    )
+    code, _, err = _run(capsys, "compose", models["lstm"], "--out", tmp_path / "a", *wishes)
+    assert code == 0, err
+    sidecar = tmp_path / "a" / "002.json"
+    code, out, err = _run(capsys, "compose", models["lstm"], "--out", tmp_path / "b", "--again", sidecar)
+    assert code == 0 and out.split() == [
+        str(tmp_path / "b" / f"002.{suffix}") for suffix in ("mid", "svg", "json")
+    ]
+    for suffix in ("mid", "svg", "json"):
+        assert (tmp_path / "a" / f"002.{suffix}").read_bytes() == (
+            tmp_path / "b" / f"002.{suffix}"
+        ).read_bytes()
+    code, _, err = _run(
+        capsys, "compose", models["lstm"], "--out", tmp_path / "c", "--again", sidecar, "--key", "C"
+    )
+    assert code == 2 and "leave out --key" in err
+    code, _, err = _run(
+        capsys, "compose", models["lstm"], "--out", tmp_path / "c", "--again", tmp_path / "a" / "002.mid"
+    )
+    assert code == 2 and "cannot be read as JSON" in err and not (tmp_path / "c").exists()
 
 
 def test_the_whole_way(

@@ -11,7 +11,7 @@ import pytest
 
 from cadenza.cli import main
 from cadenza.corpus import Corpus, scan, split
-from cadenza.errors import InputError
+from cadenza.errors import CadenzaError, InputError
 from cadenza.midi import midi_bytes, write_midi
 from cadenza.score import DRUM_KIT, Score, make_notes
 from music import tune, write_folder
@@ -99,12 +99,25 @@ def test_a_folder_that_cannot_be_opened_is_told(tmp_path: Path, monkeypatch: pyt
 
 
 def test_names_that_are_not_unicode_do_no_harm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    corpus = tmp_path / "midi"
+    folder = corpus / os.fsdecode(b"caf\xe9")
     write_folder(folder, 3)
-    assert main(["inspect", str(tmp_path), "--json"]) == 0
+    assert main(["inspect", str(corpus), "--json"]) == 0
     assert (
-        main(["train", str(tmp_path), "--out", str(tmp_path / "m"), "--preset", "tiny", "--epochs", "1"]) == 0
+        main(["train", str(corpus), "--out", str(tmp_path / "m"), "--preset", "tiny", "--epochs", "1"]) == 0
     )
+
+
+def _die(path: Path) -> None:
+    os._exit(1)
+
+
+def test_a_killed_reader_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path, 4)
+    monkeypatch.setattr("cadenza.corpus.FILES_WORTH_A_PROCESS", 1)
+    monkeypatch.setattr("cadenza.corpus.examine", _die)
+    with pytest.raises(CadenzaError, match="was killed or could not start"):
+        scan(tmp_path, workers=2)
 
 
 def test_sub_folders_are_styles(folder: Path) -> None:

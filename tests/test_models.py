@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 
-from cadenza.dataset import padded_batches
+from cadenza.dataset import AugmentedScores, padded_batches, value_counts
 from cadenza.errors import InputError, ModelError
 from cadenza.evaluation import evaluate_graph
 from cadenza.events import NoteEvents
@@ -183,6 +183,21 @@ def test_likelihood_is_the_same_from_torch_and_from_graphs_and_close_in_small_on
         assert found.notes == ours.notes == sum(len(tune(seed)) for seed in range(5))
         assert found.nats_per_note == pytest.approx(ours.nats_per_note, abs=loss)
         assert sum(found.by_field().values()) == pytest.approx(found.nats_per_note)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_before_anything_is_learned_values_are_as_likely_as_they_are_frequent(architecture: str) -> None:
+    events = NoteEvents()
+    source = AugmentedScores([tune(n, bars=4) for n in range(6)], events, None, seed=0)
+    counts = value_counts(source, events.schema)
+    assert [int(c.sum()) for c in counts[:2]] == [sum(len(source.draw(n)) for n in range(6))] * 2
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(architecture, width=32, layers=1, head_width=32), events.schema)
+    batches, cpu = padded_batches([source.draw(0)]), torch.device("cpu")
+    fresh = evaluate_model(model, events, batches, cpu).nats_per_note
+    model.guess(counts)
+    entropy = sum(float(-(c / c.sum() * np.log((c + 1) / (c + 1).sum())).sum()) for c in counts)
+    assert evaluate_model(model, events, batches, cpu).nats_per_note < min(fresh - 3, entropy + 3)
 
 
 def test_quantising_is_silent(caplog: pytest.LogCaptureFixture) -> None:

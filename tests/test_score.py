@@ -56,6 +56,7 @@ def test_a_cadence_in_c_is_in_c() -> None:
     cadence = Score(480, make_notes(np.repeat([0, 1, 2, 3], 3) * 480, 480, chords))
     assert estimate_key(cadence) == "C major"
     assert estimate_key(transpose(cadence, 2)) == "D major"
+    assert estimate_key(transpose(cadence, 3)) == "Eb major"
     assert estimate_key(Score(480)) == "none"
 
 

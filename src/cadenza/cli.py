@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cadenza.training import Progress
 
 DEFAULT_FOLDER = "midi_songs"
+FEW_STEPS = 200  # of training; three minutes on a laptop are some 600
 TRAIN_EXTRA = "pip install 'cadenza[train]'"
 
 
@@ -216,6 +217,8 @@ def _train(folder: Path, out: Path, arguments: argparse.Namespace, *, overwrite:
         allow_drums_only=arguments.drums,
         shard=arguments.shard,
     )
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{out} lies in {folder}, whose files are learned from; choose another --out.")
     corpus = _scan(folder, arguments)
     prepared = training.prepare(folder, options, corpus)
     for report in corpus.skipped:
@@ -223,7 +226,7 @@ def _train(folder: Path, out: Path, arguments: argparse.Namespace, *, overwrite:
     for warning in prepared.warnings:
         _tell(f"note: {warning}")
     _tell(
-        f"learning from {len(prepared.train)} pieces "
+        f"learning from {_pieces(len(prepared.train))} "
         f"({sum(len(piece.score) for piece in prepared.train):,} notes), "
         f"{len(prepared.held_out)} held out; Ctrl-C stops, --resume goes on"
     )
@@ -235,12 +238,23 @@ def _train(folder: Path, out: Path, arguments: argparse.Namespace, *, overwrite:
         resume=arguments.resume,
         overwrite=overwrite,
         on_progress=lambda progress: _show_progress(meter, progress),
+        on_stopping=lambda: meter.line("stopping after this step; --resume goes on from there"),
         prepared=prepared,
     )
     meter.clear()
-    held_out = ModelFolder.open(out).config["held_out"]
+    config = ModelFolder.open(out).config
+    held_out = config["held_out"]
     fields = ", ".join(f"{name} {nats:.2f}" for name, nats in held_out["by_field"].items() if nats >= 0.005)
     _tell(f"learned: {held_out['nats_per_note']:.3f} nats per held-out note ({fields})")
+    if config["steps"] < FEW_STEPS:
+        _tell(
+            f"note: {config['steps']} steps are too few to learn a style, and the pieces will sound like it; "
+            "train longer, such as with --minutes 20, or compose with the bundled model"
+        )
+
+
+def _pieces(count: int) -> str:
+    return f"{count} piece" if count == 1 else f"{count} pieces"
 
 
 def _show_progress(meter: _Meter, progress: Progress) -> None:

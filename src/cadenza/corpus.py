@@ -204,9 +204,16 @@ class _Readers:
             self.pool = process_pool(self.workers) if self.workers > 1 else None
         return map(examine, paths) if self.pool is None else self.pool.map(examine, paths, chunksize=16)
 
-    def __exit__(self, *details: object) -> None:
-        if self.pool is not None:
-            self.pool.shutdown(cancel_futures=True)
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if self.pool is None:
+            return
+        from concurrent.futures.process import BrokenProcessPool
+
+        from cadenza.workers import killed
+
+        self.pool.shutdown(cancel_futures=True)
+        if isinstance(error, BrokenProcessPool):
+            raise killed() from error
 
 
 def _files_below(root: Path, unreadable: list[FileReport]) -> Iterator[Path]:

@@ -103,6 +103,21 @@ class PieceSource(Protocol):
         """Piece `number`, 0 or more."""
 
 
+COUNTED_EVENTS = 50_000
+
+
+def value_counts(source: PieceSource, schema: Schema) -> list[NDArray[np.int64]]:
+    """How often each value (size,) of every field occurs in the first pieces of a source."""
+    counts = [np.zeros(field.size, np.int64) for field in schema.fields]
+    number = counted = 0
+    while number < len(source) and counted < COUNTED_EVENTS:
+        events = source.draw(number).events
+        number, counted = number + 1, counted + len(events)
+        for found, column in zip(counts, events.T, strict=True):
+            found += np.bincount(column[column != NOT_APPLICABLE], minlength=len(found))
+    return counts
+
+
 def shuffled(number: int, n_pieces: int, seed: int) -> tuple[int, np.random.Generator]:
     """Which of n pieces draw `number` gives, each once in an epoch, and random numbers for its variation."""
     epoch, index = divmod(number, n_pieces)

@@ -16,14 +16,14 @@ tags: [music, midi, {model["architecture"]}]
 ---
 # {corpus["folder"]}: a Cadenza model
 
-A {model["architecture"].upper()} of {model["layers"]} layers of {model["width"]} \
+{_NAMES[model["architecture"]]} of {model["layers"]} layers of {model["width"]} \
 ({config["parameters"]:,} parameters), preset `{config["preset"]}`, seed {config["seed"]}, trained for \
 {config["seconds"] / 60:.1f} minutes ({config["steps"]:,} steps, {config["epochs"]} epochs) by \
 cadenza {config["cadenza_version"]}.
 
 ## What it learned from
-{corpus["train_pieces"]} pieces, {corpus["notes"]:,} notes and {corpus["hours"]:.1f} hours with the \
-{corpus["held_out_pieces"]} pieces held out.
+{corpus["train_pieces"]} of {corpus["pieces"]} pieces with {corpus["notes"]:,} notes and {corpus["hours"]:.1f} \
+hours; the other {corpus["held_out_pieces"]} were held out to judge it.
 
 - Styles: {_counts(corpus["styles"])}
 - Instruments: {_counts(corpus["instruments"])}
@@ -45,6 +45,9 @@ pieces that it learned from.
 ## Use
     cadenza compose THIS_FOLDER --out out --bars 16
 """
+
+
+_NAMES = {"lstm": "An LSTM", "gru": "A GRU", "transformer": "A Transformer"}
 
 
 def _counts(counts: dict[str, int], most: int = 12) -> str:

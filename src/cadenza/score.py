@@ -51,6 +51,9 @@ DRUM_KITS = {
     32: "jazz-drums", 40: "brush-drums", 48: "orchestral-drums", 56: "effects-kit",
 }  # fmt: skip
 PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+# Keys as they are written, with the fewest accidentals.
+MAJOR_KEYS = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+MINOR_KEYS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#", "A", "Bb", "B")
 
 
 def instrument_name(instrument: int) -> str:
@@ -208,4 +211,4 @@ def estimate_key(score: Score) -> str:
         minlength=12,
     )
     best = int(np.argmax(_key_profiles() @ (weight - weight.mean())))
-    return f"{PITCH_CLASSES[best % 12]} {'major' if best < 12 else 'minor'}"
+    return f"{MAJOR_KEYS[best]} major" if best < 12 else f"{MINOR_KEYS[best - 12]} minor"

@@ -29,9 +29,11 @@ from cadenza.dataset import (
     Augmentation,
     AugmentedScores,
     Batch,
+    PieceSource,
     Representation,
     WindowStream,
     padded_batches,
+    value_counts,
 )
 from cadenza.errors import InputError, ModelError
 from cadenza.evaluation import Likelihood
@@ -168,13 +170,14 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     on_progress: OnProgress | None = None,
+    on_stopping: Callable[[], None] | None = None,
     prepared: Prepared | None = None,
 ) -> Path:
     """Learn from the MIDI files below `folder` and write a model folder to `out`, which is returned.
 
     Raises InputError for a folder with too little in it or an `out` that holds a model already (unless
     told to `resume` or `overwrite` it), and TrainingError if the loss stops being a number. Ctrl-C ends
-    the step that is under way and leaves a checkpoint that `resume` continues.
+    the step that is under way and leaves a checkpoint that `resume` continues; `on_stopping` hears of it at once.
     """
     options = options or TrainingOptions()
     out = Path(out)
@@ -190,7 +193,7 @@ def train(
             run.restore()
         elif processes.is_first:
             (out / STATE).unlink(missing_ok=True)
-        run.loop(on_progress if processes.is_first else None)
+        run.loop(on_progress if processes.is_first else None, on_stopping)
         run.finish()
     finally:
         run.stream.close()
@@ -208,8 +211,8 @@ def _refuse_to_replace(out: Path) -> None:
 class _Interruption:
     """Puts Ctrl-C off until the step under way is over, so that checkpoints are of whole steps."""
 
-    def __init__(self) -> None:
-        self.requested = False
+    def __init__(self, on_request: Callable[[], None] | None) -> None:
+        self.requested, self.on_request = False, on_request
 
     def __enter__(self) -> _Interruption:
         self.in_main_thread = threading.current_thread() is threading.main_thread()
@@ -219,6 +222,8 @@ class _Interruption:
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
+        if self.on_request is not None:
+            self.on_request()
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C does not wait
 
     def __exit__(self, *details: object) -> None:
@@ -238,13 +243,14 @@ class _Run:
         self.model_config = options.network(sum(len(piece.score) for piece in prepared.train))
         given = options if options.minutes or options.epochs else self.preset
         self.minutes, self.epochs = given.minutes, given.epochs
-        self.learner = self._new_learner()
-        self.judged = build_model(self.model_config, prepared.representation.schema).to(self.learner.device)
         self.augmentation = self._augmentation()
         scores = [piece.score for piece in prepared.train]
+        source = AugmentedScores(scores, prepared.representation, self.augmentation, options.seed)
+        self.learner = self._new_learner(source)
+        self.judged = build_model(self.model_config, prepared.representation.schema).to(self.learner.device)
         self.stream = Ahead(
             WindowStream(
-                AugmentedScores(scores, prepared.representation, self.augmentation, options.seed),
+                source,
                 lanes=self.preset.lanes,
                 length=self.preset.window,
                 only=self.processes.lanes(self.preset.lanes),
@@ -260,7 +266,7 @@ class _Run:
         self.total_steps = self._steps_of_epochs() if self.epochs else None
         self.clock = self.last_report = self.last_checkpoint = self.last_evaluation_share = 0.0
 
-    def _new_learner(self) -> Learner:
+    def _new_learner(self, source: PieceSource) -> Learner:
         if self.preset.lanes % self.processes.size:
             raise InputError(
                 f"{self.processes.size} processes cannot share the {self.preset.lanes} windows of a batch "
@@ -268,7 +274,9 @@ class _Run:
             )
         device = choose_device(self.processes.device(self.options.device))
         torch.manual_seed(self.options.seed)
-        model = build_model(self.model_config, self.prepared.representation.schema)
+        schema = self.prepared.representation.schema
+        model = build_model(self.model_config, schema)
+        model.guess(value_counts(source, schema))
         _, learning_rate = self.preset.network(self.options.architecture)
         recipe = Recipe(learning_rate, self.preset.weight_decay)
         learner = Learner(model, recipe, self.preset.lanes, device, self.processes)
@@ -315,11 +323,11 @@ class _Run:
             return min(1.0, self.learner.step / self.total_steps)
         return min(1.0, self.seconds / (60 * (self.minutes or 1)))
 
-    def loop(self, on_progress: OnProgress | None) -> None:
+    def loop(self, on_progress: OnProgress | None, on_stopping: Callable[[], None] | None = None) -> None:
         """Train until the time is over, or the held-out pieces stop gaining."""
         self.model.train()
         self.clock = self.last_report = self.last_checkpoint = time.perf_counter()
-        with _Interruption() as interruption:
+        with _Interruption(on_stopping) as interruption:
             while self.share_done < 1.0 and not self.stopped_early:
                 self._train_step()
                 # What is spent on the side since the last step counts for the time that the user gave.

@@ -28,6 +28,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def killed() -> CadenzaError:
+    """What to raise for a BrokenProcessPool."""
+    return CadenzaError(
+        "a process that works for this one was killed or could not start; memory may be short, or a script "
+        'lacks `if __name__ == "__main__":`.'
+    )
+
+
 def process_pool(workers: int, initializer: Callable[..., None] | None = None, *arguments: Any) -> Any:
     """A pool of processes that call `initializer` first; a forked child would inherit locks of our threads."""
     return ProcessPoolExecutor(workers, get_context("spawn"), initializer, arguments)
@@ -53,10 +61,7 @@ def in_processes(
         while ahead:
             yield _awaited(ahead.popleft(), done, on_total)
     except BrokenProcessPool as error:
-        raise CadenzaError(
-            "a process that works for this one was killed or could not start; memory may be short, or a script "
-            'lacks `if __name__ == "__main__":`.'
-        ) from error
+        raise killed() from error
     finally:
         stop.value = 1
         pool.shutdown(cancel_futures=True)

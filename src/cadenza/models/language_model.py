@@ -14,7 +14,9 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -71,6 +73,18 @@ class LanguageModel(nn.Module):
         self.heads = nn.ModuleList(
             Head(config.width, config.head_width, column.size, config.residual_heads) for column in fields
         )
+
+    @torch.no_grad()
+    def guess(self, counts: Sequence[NDArray[np.int64]]) -> None:
+        """Before anything is learned, let every field's values be as likely as they are frequent.
+
+        counts: of each field, how often its values (size,) occur in some of the music. Else a network spends its
+        first steps on finding this out.
+        """
+        for head, found in zip(self.heads, counts, strict=True):
+            assert isinstance(head, Head)
+            share = torch.as_tensor((found + 1) / (found + 1).sum(), dtype=torch.float32)
+            head.out.bias.copy_(share.log())
 
     @abstractmethod
     def advance(self, x: Tensor, elapsed: Tensor, state: State | None) -> tuple[Tensor, State]:
