@@ -72,8 +72,10 @@ def test_a_stopped_run_goes_on_to_the_bit(
     whole = train(folder, tmp_path / "whole", options)
     with monkeypatch.context() as patch:
         _stop_after(steps, patch)
+        heard: list[str] = []
         with pytest.raises(KeyboardInterrupt):
-            train(folder, tmp_path / "stopped", options)
+            train(folder, tmp_path / "stopped", options, on_stopping=lambda: heard.append("Ctrl-C"))
+        assert heard == ["Ctrl-C"]
     assert not (tmp_path / "stopped" / CONFIG).exists()
     resumed = train(folder, tmp_path / "stopped", options, resume=True)
     assert _same_weights(whole, resumed)
