@@ -30,8 +30,8 @@ from cadenza.model_folder import ModelFolder
 from cadenza.presets import ARCHITECTURES
 from cadenza.repertoire import Repertoire
 from cadenza.sampling import IntArray
-from cadenza.score import DRUM_KIT, Score, bar_lines, instrument_name
-from cadenza.vocabulary import KIND, METRE_KIND, ONSET, TEMPO_KIND, instrument_of_kind
+from cadenza.score import DRUM_KIT, METRE, Score, bar_lines, instrument_name
+from cadenza.vocabulary import KIND, METRE_KIND, ONSET, REST_KIND, TEMPO_KIND, instrument_of_kind
 from music import improvise, random_score, tune
 
 SEEDS = int(os.environ.get("CADENZA_SEEDS", "60"))
@@ -164,6 +164,38 @@ def test_a_continuation_keeps_to_them_from_where_it_begins(seed: int, repertoire
         return
     events = np.concatenate([prompt.astype(np.int64), improvise(grammar, EVENTS, seed)])
     _check(controls, events, EVENTS.decode(events), start)
+
+
+@pytest.mark.parametrize("seed", range(SEEDS // 2))
+@pytest.mark.parametrize("microtiming", [False, True])
+def test_a_prompt_that_stops_within_a_bar_is_no_dead_end(
+    seed: int, microtiming: bool, repertoire: Repertoire
+) -> None:
+    representation = NoteEvents(microtiming=microtiming)
+    controls = replace(_wishes(seed, repertoire), metre=None, seconds=None)
+    prompt = representation.encode(tune(seed, bars=3))[:-1]
+    rng = np.random.default_rng(seed)
+    end = int(prompt[:, ONSET].sum()) + int(rng.integers(1, 60))
+    try:
+        grammar = NoteGrammar.after(representation, repertoire, 3, prompt, end, controls)
+    except InputError as error:
+        if not _refused(error):
+            raise
+        return
+    events = improvise(grammar, representation, seed)
+    step = np.cumsum(np.concatenate([prompt.astype(np.int64), events])[:, ONSET])
+    first, last = -(-end // 48) * 48, int(step[-1])
+    assert step[len(prompt)] >= end and last == first + 3 * 48
+    notes = step[len(prompt) :][(events[:, KIND] > TEMPO_KIND) & (events[:, KIND] < REST_KIND)]
+    counts = np.histogram(notes, np.arange(first, last + 1, 48))[0]
+    least, most = controls.density
+    assert all(least <= count and (most is None or count <= most) for count in counts), counts
+
+
+def test_a_prompt_that_ends_in_a_long_silence_is_continued_where_it_stops(models: dict[str, Path]) -> None:
+    prompt = replace(tune(2, bars=1), metres=np.array([(0, 24, 8), (1920, 4, 4)], dtype=METRE))
+    opening = Composer.from_pretrained(models["lstm"])._opening(prompt, 1)
+    assert opening.events[:, ONSET].sum() <= opening.end == 48
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)

@@ -22,12 +22,12 @@ from cadenza.midi import read_midi
 from cadenza.model_folder import ModelFolder, bundled_model
 from cadenza.runtime import GraphModel
 from cadenza.sampling import Grammar, IntArray, SamplingOptions, generate
-from cadenza.score import NOTE, Score, bar_lines
+from cadenza.score import NOTE, TEMPO, Score, bar_lines
 from cadenza.statistics import describe
 from cadenza.timing import classify_timing, lay_on_grid
 from cadenza.tokens import NotesAndChords, TokenGrammar
 from cadenza.version import __version__
-from cadenza.vocabulary import EventArray
+from cadenza.vocabulary import KIND, REST_KIND, EventArray
 
 MAX_BARS, MAX_PIECES, MAX_PROMPT_NOTES = 1024, 256, 50_000
 BATCH = 8  # candidates composed side by side; what a piece is like may depend on its neighbours
@@ -263,7 +263,10 @@ class Composer:
             raise InputError(
                 f"the prompt has {len(opening)} notes in the bars asked for; 1 to {MAX_PROMPT_NOTES:,} can be continued."
             )
-        return Opening(self.representation.encode(opening)[:-1], -(-end // scale))
+        events = self.representation.encode(opening)
+        # Without the end, and the rests before it, which may lead beyond the prompt.
+        last = int(np.flatnonzero(events[:, KIND] < REST_KIND)[-1])
+        return Opening(events[: last + 1], -(-end // scale))
 
     def _grammar(self, options: ComposeOptions, opening: Opening | None) -> Grammar:
         representation, repertoire = self.representation, self.folder.repertoire
@@ -288,10 +291,10 @@ class Composer:
         wanted = order.options.tempo
         if wanted is None:
             return score
-        tempi = score.tempi.copy()
         scale = score.ticks_per_quarter // getattr(self.representation, "steps_per_quarter", 1)
-        new = tempi["tick"] >= (order.opening.end * scale if order.opening else 0)
-        tempi["qpm"][new] = wanted
+        start = order.opening.end * scale if order.opening else 0
+        before = score.tempi[score.tempi["tick"] < start]
+        tempi = np.concatenate([before, np.array([(start, wanted)], dtype=TEMPO)])
         return replace(score, tempi=tempi)
 
     def _encoded(self, opening: Opening | None, grammar: Grammar) -> tuple[IntArray, IntArray] | None:

@@ -320,10 +320,15 @@ class Limits:
         self.entry_bar = 0  # from here on only those play that are missing, until none is
         self.ends: dict[int, list[int]] = {}  # of the notes that sound, latest first, by pitched kind
         self.in_bar = 0  # notes of this bar
+        self.partial = False  # whether this bar began before the music that is to keep to the controls
         self.notes = self.foreign = 0  # of pitched instruments, and those of them outside the scale
 
-    def start(self, first_bar: int, bars: int) -> None:
-        """So many bars begin here; raises InputError if they have no room for all that must play."""
+    def start(self, first_bar: int, bars: int, partial: bool = False) -> None:
+        """So many bars begin here, or after the rest of a partial one, which need not fill.
+
+        Raises InputError if they have no room for all that must play.
+        """
+        self.partial = partial
         before = bars // 4
         count, room = self.missing.bit_count(), (bars - before) * self.capacity
         if count > room:
@@ -363,7 +368,8 @@ class Limits:
 
     def latest(self, bar_end: int, bar_length: int, horizon: int) -> int:
         """The last step at which the next event may come, so that bars fill and all instruments enter."""
-        by_density = self._latest_by_density(self.in_bar, bar_end, bar_length, horizon)
+        in_bar = self.controls.density[0] if self.partial else self.in_bar
+        by_density = self._latest_by_density(in_bar, bar_end, bar_length, horizon)
         count = self.missing.bit_count()
         if not count:
             return by_density
@@ -384,7 +390,8 @@ class Limits:
         in_bar, bars = self.in_bar, max(0, -((bar_end - 1 - step) // bar_length))
         if bars:
             in_bar, bar_end = 0, bar_end + bars * bar_length
-        deadline = self._latest_by_density(in_bar + 1, bar_end, bar_length, horizon)
+        in_bar = in_bar + 1 if bars or not self.partial else self.controls.density[0]
+        deadline = self._latest_by_density(in_bar, bar_end, bar_length, horizon)
         others = self.missing or self.everyone & ~_bits(k for k in self.ends if self._free_at(k) > step)
         if deadline >= horizon or others & ~(1 << kind):
             return horizon - step
@@ -409,7 +416,7 @@ class Limits:
 
     def new_bar(self) -> None:
         """A bar line has passed."""
-        self.in_bar = 0
+        self.in_bar, self.partial = 0, False
 
 
 def _bits(kinds: Iterable[int]) -> int:

@@ -115,7 +115,10 @@ class NoteGrammar:
         grammar._use(controls.narrowed(grammar.repertoire, steps, playing, metre))
         grammar.not_before = end
         grammar.first_bar = at.bar_number - -(end - at.bar_start) // at.bar_length
-        told = {METRE_KIND: controls.metre, TEMPO_KIND: controls.tempo}
+        told = {
+            METRE_KIND: None if controls.metre == at.metre else controls.metre,
+            TEMPO_KIND: controls.tempo,
+        }
         grammar.to_open = [kind for kind, value in told.items() if value is not None]
         grammar._settle()
         return grammar
@@ -128,7 +131,8 @@ class NoteGrammar:
             quarters = self.at.bar_length / self.representation.steps_per_quarter
             self.bars = max(1, round(seconds * qpm / 60 / quarters))
         self.at.bars = self.first_bar + self.bars
-        self.limits.start(self.first_bar, self.bars)
+        off_line = (self.not_before - self.at.bar_start) % self.at.bar_length != 0
+        self.limits.start(self.first_bar, self.bars, off_line)
 
     def copy(self) -> NoteGrammar:
         """One that goes on from here by itself; both look biases up in one place."""
@@ -183,7 +187,7 @@ class NoteGrammar:
         if self.to_open:
             first = last = max(0, self.not_before - at.now)
         else:
-            bar_end = max(at.bar_start, self.not_before) + at.bar_length
+            bar_end = self._bar_end()
             full = not self.limits.free(at.now, at.bar_number) >> self._lowest_kind()
             self.wait = max(self.wait, self.limits.earliest(bar_end))
             first = max(int(full), self.wait - at.now)
@@ -198,6 +202,12 @@ class NoteGrammar:
             return (onsets >= first) & (onsets <= last)
 
         return self._bias((ONSET, first, last), allowed)
+
+    def _bar_end(self) -> int:
+        """The bar line after here, or after the end of the prompt."""
+        at = self.at
+        bars = (max(at.now, self.not_before) - at.bar_start) // at.bar_length
+        return at.bar_start + (bars + 1) * at.bar_length
 
     def taken(self, field: int, value: int) -> int:
         """What the next event has in this field if this value is drawn."""
@@ -261,14 +271,20 @@ class NoteGrammar:
     def _durations(self, onset: int, kind: int) -> FloatArray:
         """Those that end by the last bar line, and soon enough for what the controls still ask for."""
         at, step = self.at, self.at.now + onset
-        longest = self.limits.longest(kind, step, at.bar_start + at.bar_length, at.bar_length, at.horizon)
+        longest = self.limits.longest(kind, step, self._bar_end(), at.bar_length, at.horizon)
         left = min(longest, at.horizon - step, self.durations[-1])
         return self._bias((DURATION, left), lambda: self.representation.durations <= left)
 
     def _shifts(self, event: list[int]) -> FloatArray:
         """None that leads out of the piece, before its start or behind its last bar line."""
-        step = self.at.now + event[ONSET]
-        from_zero = step == 0
+        at, controls = self.at, self.controls
+        step = at.now + event[ONSET]
+        from_zero = step == self.not_before
+        if controls.density != NOTHING.density:  # else a note would be of the bar before
+            from_zero |= (step - at.bar_start) % at.bar_length == 0
+        if controls.polyphony is not None and event[KIND] < FIRST_KIT:
+            # Notes follow each other without a gap, and those that leave the grid would overlap.
+            return self._bias((SHIFT,), lambda: np.arange(SHIFTS) == SHIFTS // 2)
         to_zero = step + self._steps(event) >= self.at.horizon
 
         def allowed() -> BoolArray:
