@@ -25,7 +25,7 @@ from cadenza.controls import (
 from cadenza.errors import InputError
 from cadenza.events import NoteEvents
 from cadenza.grammar import NoteGrammar
-from cadenza.midi import midi_bytes
+from cadenza.midi import midi_bytes, write_midi
 from cadenza.model_folder import ModelFolder
 from cadenza.presets import ARCHITECTURES
 from cadenza.repertoire import Repertoire
@@ -135,7 +135,9 @@ def _most_at_once(notes: Any) -> int:
 
 def _refused(error: InputError) -> bool:
     """Whether these wishes contradict each other: nothing was composed."""
-    return any(word in str(error) for word in ("has room for", "no note left", "places for notes"))
+    return any(
+        word in str(error) for word in ("has room for", "no note left", "places for notes", "does not play")
+    )
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
@@ -193,7 +195,7 @@ def test_a_prompt_that_stops_within_a_bar_is_no_dead_end(
 
 
 def test_a_prompt_that_ends_in_a_long_silence_is_continued_where_it_stops(models: dict[str, Path]) -> None:
-    prompt = replace(tune(2, bars=1), metres=np.array([(0, 24, 8), (1920, 4, 4)], dtype=METRE))
+    prompt = replace(tune(2, bars=2), metres=np.array([(0, 24, 8), (1920, 4, 4)], dtype=METRE))
     opening = Composer.from_pretrained(models["lstm"])._opening(prompt, 1)
     assert opening.events[:, ONSET].sum() <= opening.end == 48
 
@@ -241,7 +243,7 @@ def test_a_piece_is_composed_again_from_its_sidecar(models: dict[str, Path], tmp
         again = composer.again(sidecar)
         assert midi_bytes(again.score) == midi_bytes(piece.score)
         assert again.sidecar == piece.sidecar
-    with pytest.raises(InputError, match="not of"):
+    with pytest.raises(InputError, match="composed with model"):
         Composer.from_pretrained(models["lstm"]).again(pieces[0].sidecar)
     broken: Any
     for broken in ({}, [], {**pieces[0].sidecar, "options": 3}, {**pieces[0].sidecar, "piece": "x"}):
@@ -273,6 +275,8 @@ def test_a_piece_is_composed_again_from_its_sidecar(models: dict[str, Path], tmp
         ({"ranges": "piano: C#4-C#4", "key": "C major"}, "piano has no note left"),
         ({"polyphony": 0}, "between 1 and 128"),
         ({"density": "9-4"}, "not a number of notes in a bar"),
+        ({"ranges": "piano: C3-C4, Piano: C5-C6"}, "twice"),
+        ({"density": "9" * 5000 + "-"}, "not a number of notes in a bar"),
         ({"density": "many"}, "not a number of notes in a bar"),
         ({"density": "4000-"}, "places for notes"),
     ],
@@ -282,6 +286,49 @@ def test_what_cannot_be_is_refused_in_a_sentence_before_anything_is_composed(
 ) -> None:
     with pytest.raises(InputError, match=complaint):
         Composer.from_pretrained(models["lstm"]).compose_many(**wishes)
+
+
+def test_instruments_that_nobody_named_are_dropped_if_they_cannot_play(repertoire: Repertoire) -> None:
+    one_note = replace(repertoire, pitch_ranges={**repertoire.pitch_ranges, repertoire.kinds[1]: (61, 61)})
+    for wishes in ({"must_play": ("piano",)}, {"ranges": {"piano": (48, 72)}}, {"instruments": ("piano",)}):
+        controls = Controls(scale=parse_scale("C", None), **wishes)
+        assert repertoire.kinds[1] not in controls.narrowed(one_note, 12).kinds
+    with pytest.raises(InputError, match="violin has a range but does not play"):
+        Controls(instruments=("piano",), ranges={"violin": (55, 88)}).narrowed(repertoire, 12)
+    loose = Controls(scale=parse_scale("C", None), strictness=0.0, must_play=("piano",))
+    assert repertoire.kinds[1] in loose.narrowed(one_note, 12).kinds
+
+
+def test_a_long_piece_in_seconds_has_room_for_all_that_must_play(repertoire: Repertoire) -> None:
+    controls = Controls(
+        seconds=60, tempo=120.0, metre=parse_metre("4/4"), must_play=("piano", "violin"), density=(0, 1)
+    )
+    NoteGrammar(EVENTS, repertoire, 16, controls)
+    with pytest.raises(InputError, match="has room for 1"):
+        NoteGrammar(EVENTS, repertoire, 16, replace(controls, seconds=2))
+
+
+def test_a_piece_is_composed_again_from_the_same_prompt_alone(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    composer = Composer.from_pretrained(models["gru"])
+    path = tmp_path / "prompt.mid"
+    write_midi(tune(3, bars=2), path)
+    piece = composer.compose(prompt=path, bars=2, seed=1)
+    assert midi_bytes(composer.again(piece.sidecar).score) == midi_bytes(piece.score)
+    write_midi(tune(4, bars=2), path)
+    with pytest.raises(InputError, match="another prompt"):
+        composer.again(piece.sidecar)
+    of_score = composer.compose(prompt=tune(3, bars=2), bars=2, seed=1)
+    assert midi_bytes(composer.again(of_score.sidecar, prompt=tune(3, bars=2)).score) == midi_bytes(
+        of_score.score
+    )
+    with pytest.raises(InputError, match="another prompt"):
+        composer.again(of_score.sidecar)
+    with pytest.raises(InputError, match="int8"):
+        Composer.from_pretrained(models["gru"], "fp32").again(
+            {**piece.sidecar, "model": {**piece.sidecar["model"], "precision": "int8"}}
+        )
 
 
 def test_a_model_of_names_keeps_to_no_controls(models: dict[str, Path]) -> None:
@@ -295,6 +342,8 @@ def test_words_become_controls() -> None:
     assert parse_scale("a", None) == parse_scale("A minor", None)
     assert parse_scale(None, "C, E G♭") == frozenset({0, 4, 6})
     assert parse_ranges("violin: G3-E6, cello: C2 - C4") == {"violin": (55, 88), "cello": (36, 60)}
+    assert parse_scale("Am", None) == parse_scale("a minor", None)
+    assert parse_scale(None, "C, E, G,") == frozenset({0, 4, 7})
     assert parse_ranges("piano: C-1-G9") == {"piano": (0, 127)}
     assert [parse_density(text) for text in ("4-12", "4-", "-12", None)] == [
         (4, 12),

@@ -105,8 +105,9 @@ def _compose_again(model: Path | None, out: Path, path: Path) -> None:
         sidecar = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON; name the file beside a composed piece.") from error
-    precision = sidecar.get("model", {}).get("precision") if isinstance(sidecar, dict) else None
-    piece = Composer.from_pretrained(model, precision).again(sidecar)
+    made_with = sidecar.get("model") if isinstance(sidecar, dict) else None
+    precision = made_with.get("precision") if isinstance(made_with, dict) else None
+    piece = Composer.from_pretrained(model, precision if isinstance(precision, str) else None).again(sidecar)
     _make_folder(out)
     for written in piece.save_all(out, path.stem):
         print(written)
@@ -292,7 +293,12 @@ def _check_composing(arguments: argparse.Namespace) -> None:
     """Find out before training whether composing would fail."""
     from cadenza.midi import read_midi
 
-    _compose_options(arguments).sampling({})
+    options = _compose_options(arguments)
+    options.sampling({})
+    if options.wishes() and PRESETS[arguments.preset].representation != "note-events":
+        raise InputError(
+            f"preset {arguments.preset} cannot keep to {next(iter(options.wishes()))}; choose another one."
+        )
     if arguments.prompt is not None:
         if PRESETS[arguments.preset].representation != "note-events":
             raise InputError(f"preset {arguments.preset} cannot continue a prompt; choose another one.")
@@ -307,13 +313,13 @@ def _compose(model: Path | None, out: Path, arguments: argparse.Namespace) -> No
     options = _compose_options(arguments)
     meter = _Meter()
     composer = Composer.from_pretrained(model)
-    _make_folder(out)
     pieces = composer.compose_many(
         prompt=arguments.prompt,
         options=options,
         on_events=lambda n: meter.show(f"composing, {n:,} events"),
         workers=0,
     )
+    _make_folder(out)
     for n, piece in enumerate(pieces, 1):
         meter.clear()
         for path in piece.save_all(out, f"{n:0{_width(options.num)}d}"):
@@ -546,7 +552,7 @@ def _add_controls(group: Any) -> None:
     group.add_argument("--tempo", metavar="QPM", type=_positive, help="quarter notes a minute")
     group.add_argument("--metre", help="such as 3/4")
     group.add_argument(
-        "--instruments", metavar="NAMES", help='that alone may play: "violin, cello", "guitar", "drums"'
+        "--instruments", metavar="NAMES", help='that alone may play: "violin, cello", "guitar"'
     )
     group.add_argument("--must-play", metavar="NAMES", help="instruments that play, and others may")
     group.add_argument("--ranges", metavar="RANGES", help='"violin: G3-E6, cello: C2-C4"')

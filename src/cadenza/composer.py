@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -113,6 +114,11 @@ class Opening:
     events: EventArray
     end: int
 
+    @property
+    def digest(self) -> str:
+        """Short hash, which tells prompts apart."""
+        return hashlib.sha256(self.events.astype("<i4").tobytes() + b"%d" % self.end).hexdigest()[:16]
+
 
 @dataclass(frozen=True)
 class Order:
@@ -201,24 +207,33 @@ class Composer:
         for order in orders:
             yield from self.fill(order, count)
 
-    def again(self, sidecar: dict[str, Any]) -> Composition:
-        """Compose the piece of a sidecar once more; raises InputError if it is not one of this model's."""
+    def again(self, sidecar: dict[str, Any], prompt: Score | str | Path | None = None) -> Composition:
+        """Compose the piece of a sidecar once more; raises InputError if that cannot give the same bytes.
+
+        prompt: of a piece whose prompt was no file, or one that lies elsewhere now.
+        """
         try:
-            digest, piece = sidecar["model"]["digest"], int(sidecar["piece"])
+            model, piece = dict(sidecar["model"]), int(sidecar["piece"])
             words = dict(sidecar["options"])
-            prompt = words.pop("prompt")
+            path, digest = words.pop("prompt"), sidecar["prompt_digest"]
             options = ComposeOptions(**words, seed=int(sidecar["seed"]))
+            made_with = (model["digest"], model["precision"], sidecar["version"])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError("this is not the JSON file that lies beside a composed piece.") from error
-        if digest != self.folder.digest:
-            raise InputError(
-                f"the piece is of model {sidecar['model'].get('name')} ({digest}), not of {self.folder.path} "
-                f"({self.folder.digest}); name that model."
-            )
-        orders = self._orders(options, prompt)
+        ours = (self.folder.digest, self.precision, __version__)
+        for what, theirs, own in zip(
+            ("model", "precision", "version of cadenza"), made_with, ours, strict=True
+        ):
+            if theirs != own:
+                raise InputError(f"the piece was composed with {what} {theirs}, not {own}; use that one.")
         if not 1 <= piece <= options.num:
             raise InputError(f"there is no piece {piece} among {options.num}.")
-        return self.fill(orders[(piece - 1) // BATCH])[(piece - 1) % BATCH]
+        order = self._orders(options, path if prompt is None else prompt)[(piece - 1) // BATCH]
+        if (order.opening.digest if order.opening else None) != digest:
+            raise InputError(
+                "the piece continues another prompt; name the file or score that it was composed from."
+            )
+        return self.fill(order)[(piece - 1) % BATCH]
 
     def _orders(self, options: ComposeOptions, prompt: Score | str | Path | None) -> list[Order]:
         seed = secrets.randbelow(2**31) if options.seed is None else options.seed
@@ -320,6 +335,7 @@ class Composer:
                 "prompt_bars": options.prompt_bars,
                 **options.wishes(),
             },
+            "prompt_digest": order.opening.digest if order.opening else None,
             "model": {
                 "name": self.folder.path.name,
                 "digest": self.folder.digest,

@@ -51,7 +51,7 @@ SCALES = {
 SLOWEST, FASTEST = (float(tempo_of(np.array(level))) for level in (0, N_TEMPI - 1))
 MAX_SECONDS = 3600.0
 _NATURAL = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-_NOTE = re.compile(r"([A-Ga-g])([#b♯♭]*)(-?\d+)?")
+_NOTE = re.compile(r"([A-Ga-g])([#b♯♭]*)(-?\d{1,4})?")
 
 
 @dataclass(frozen=True)
@@ -80,35 +80,45 @@ class Controls:
 
         kinds_so_far, metre_so_far: of music that goes on, which are kept where no others are named.
         """
-        names = {kind: instrument_name(int(instrument_of_kind(kind))) for kind in repertoire.kinds}
-        kinds = set(repertoire.kinds if kinds_so_far is None else kinds_so_far)
-        if self.instruments:
-            kinds = {kind for wish in self.instruments for kind in _kinds_of(wish, names)}
-        kinds |= set(self.required(repertoire.kinds))
-        ranges = {kind: repertoire.pitch_ranges[kind] for kind in sorted(kinds)}
-        for wish, (low, high) in self.ranges.items():
-            for kind in set(_kinds_of(wish, names)) & kinds:
-                ranges[kind] = (max(low, ranges[kind][0]), min(high, ranges[kind][1]))
-        able = {kind: span for kind, span in ranges.items() if self._can_play(kind, span)}
-        asked = self.instruments or self.ranges or self.must_play
-        if not able or (asked and len(able) < len(ranges)):
-            silent = next(names[kind] for kind in ranges if kind not in able)
-            raise InputError(
-                f"{silent} has no note left in its range and this scale; widen one of them or leave it out."
-            )
+        ranges = self._ranges(repertoire, kinds_so_far)
         metres = self._metres(repertoire, metre_so_far)
         least = self.density[0]
         roomy = tuple(metre for metre in metres if _places(metre, steps_per_quarter) >= least)
         if not roomy:
             most = max(_places(metre, steps_per_quarter) for metre in metres)
             raise InputError(f"a bar has only {most} places for notes; ask for at most so many in it.")
-        return replace(
-            repertoire, kinds=tuple(able), pitch_ranges=able, metres=roomy, tempi=self._tempi(repertoire)
-        )
+        tempi = self._tempi(repertoire)
+        return replace(repertoire, kinds=tuple(ranges), pitch_ranges=ranges, metres=roomy, tempi=tempi)
+
+    def _ranges(
+        self, repertoire: Repertoire, kinds_so_far: Sequence[int] | None
+    ) -> dict[int, tuple[int, int]]:
+        """Ranges of the kinds that may play; those that nobody named are dropped if they cannot."""
+        names = _names(repertoire.kinds)
+        named = {kind for wish in self.instruments for kind in _kinds_of(wish, names)}
+        required = set(self.required(repertoire.kinds))
+        kinds = named or set(repertoire.kinds if kinds_so_far is None else kinds_so_far)
+        ranges = {kind: repertoire.pitch_ranges[kind] for kind in sorted(kinds | required)}
+        named |= required
+        for wish, (low, high) in self.ranges.items():
+            meant = set(_kinds_of(wish, names)) & ranges.keys()
+            if not meant:
+                raise InputError(f"{wish} has a range but does not play; name it among the instruments.")
+            named |= meant
+            for kind in meant:
+                ranges[kind] = (max(low, ranges[kind][0]), min(high, ranges[kind][1]))
+        able = {kind: span for kind, span in ranges.items() if self._can_play(kind, span)}
+        silent = sorted(named - able.keys()) or ([] if able else sorted(ranges))
+        if silent:
+            raise InputError(
+                f"{names[silent[0]]} has no note left in its range and this scale; widen one of them or leave it out."
+            )
+        return able
 
     def _can_play(self, kind: int, span: tuple[int, int]) -> bool:
         keys = range(span[0], span[1] + 1)
-        return any(self.scale is None or kind >= FIRST_KIT or key % 12 in self.scale for key in keys)
+        free = self.scale is None or kind >= FIRST_KIT or self.strictness == 0
+        return any(free or key % 12 in (self.scale or ()) for key in keys)
 
     def _metres(self, repertoire: Repertoire, so_far: int | None) -> tuple[int, ...]:
         if self.metre is None:
@@ -128,7 +138,7 @@ class Controls:
 
     def required(self, kinds: Sequence[int]) -> tuple[int, ...]:
         """Those of these kinds that must play; raises InputError for one that cannot."""
-        names = {kind: instrument_name(int(instrument_of_kind(kind))) for kind in kinds}
+        names = _names(kinds)
         found: list[int] = []
         for wish in self.must_play:
             matching = _kinds_of(wish, names)
@@ -143,6 +153,10 @@ class Controls:
         shortest = min(_places(metre, steps_per_quarter) for metre in metres)
         most = self.density[1]
         return shortest if most is None else min(most, shortest)
+
+
+def _names(kinds: Sequence[int]) -> dict[int, str]:
+    return {kind: instrument_name(int(instrument_of_kind(kind))) for kind in kinds}
 
 
 def _places(metre: int, steps_per_quarter: int) -> int:
@@ -201,11 +215,15 @@ def parse_scale(key: str | None, scale: str | None) -> frozenset[int] | None:
     if key is not None and scale is not None:
         raise InputError("give either a key or a scale, not both.")
     if scale is not None:
-        notes = re.split(r"[\s,]+", scale.strip())
+        notes = re.findall(r"[^\s,]+", scale)
+        if not notes:
+            raise InputError("a scale needs at least one note.")
         return frozenset(_pitch_class(note, f"scale {scale!r}") for note in notes)
     if key is None:
         return None
-    tonic, _, name = " ".join(key.split()).partition(" ")
+    tonic, _, name = " ".join(key.replace("-", " ").split()).partition(" ")
+    if tonic.endswith("m") and not name:  # as chords are written
+        tonic, name = tonic[:-1], "minor"
     mode = name.lower() or ("minor" if tonic[:1].islower() else "major")
     if mode not in SCALES:
         raise InputError(f"key {key!r}: no such mode; write a note and one of {', '.join(SCALES)}.")
@@ -251,7 +269,7 @@ def parse_names(text: str | None) -> tuple[str, ...]:
 
 def parse_ranges(text: str | None) -> dict[str, tuple[int, int]]:
     """Keys by instrument, from words such as "violin: G3-E6, cello: C2-A4"."""
-    found = {}
+    found: dict[str, tuple[int, int]] = {}
     for part in parse_names(text):
         name, _, span = part.partition(":")
         ends = re.fullmatch(r"\s*([^\s-]+-?\d*)\s*-\s*(\S+)\s*", span)
@@ -260,6 +278,8 @@ def parse_ranges(text: str | None) -> dict[str, tuple[int, int]]:
         low, high = (_key(note, part) for note in ends.groups())
         if low > high:
             raise InputError(f"range {part!r}: {pitch_name(low)} lies above {pitch_name(high)}.")
+        if name.strip().lower() in map(str.lower, found):
+            raise InputError(f"range {part!r}: {name.strip()} is given twice.")
         found[name.strip()] = (low, high)
     return found
 
@@ -278,7 +298,7 @@ def parse_density(text: str | None) -> tuple[int, int | None]:
     """Least and most notes in a bar, from "4-12", "4-" or "-12"."""
     if text is None:
         return 0, None
-    found = re.fullmatch(r"\s*(\d*)\s*-\s*(\d*)\s*", text)
+    found = re.fullmatch(r"\s*(\d{0,4})\s*-\s*(\d{0,4})\s*", text)
     least, most = (found[1] or "0", found[2]) if found else ("", "")
     if not found or not (found[1] or most) or (most and not max(1, int(least)) <= int(most)):
         raise InputError(f"density {text!r} is not a number of notes in a bar such as 4-12, 4- or -12.")
@@ -315,6 +335,13 @@ class Limits:
         self, controls: Controls, kinds: Sequence[int], required: Sequence[int], capacity: int
     ) -> None:
         self.controls, self.capacity = controls, capacity
+        counted = (
+            controls.must_play,
+            controls.polyphony,
+            controls.density != (0, None),
+            controls.strictness < 1,
+        )
+        self.count = any(counted)  # else there is nothing to take note of
         self.everyone = _bits(kinds)
         self.missing = _bits(required)
         self.entry_bar = 0  # from here on only those play that are missing, until none is

@@ -39,6 +39,7 @@ from cadenza.vocabulary import (
     SHIFTS,
     TEMPO_KIND,
     EventArray,
+    bar_steps,
     tempo_level,
     tempo_of,
 )
@@ -63,6 +64,10 @@ class NoteGrammar:
         self.at = ContextTracker(representation.steps_per_quarter, representation.max_onset, bars)
         self.first_bar, self.bars = 0, bars
         self.last_end = self.not_before = 0
+        self.wait, self.longest_onset = (
+            0,
+            representation.max_onset,
+        )  # of the next event, since its onset was asked
         self.done = False
         self.run_pitch, self.run_length = [-1] * N_KINDS, [0] * N_KINDS
         self.durations: list[int] = representation.durations.tolist()
@@ -90,7 +95,7 @@ class NoteGrammar:
         self.lowest_pitch: list[int] = self.pitch_ok.argmax(axis=1).tolist()
         capacity = self.controls.capacity(used.metres, self.representation.steps_per_quarter)
         self.limits = Limits(self.controls, used.kinds, self.controls.required(used.kinds), capacity)
-        self.limits.start(0, 1 if self.controls.seconds is not None else self.bars)
+        self.limits.start(0, self._least_bars(used))
 
     @classmethod
     def after(
@@ -123,13 +128,25 @@ class NoteGrammar:
         grammar._settle()
         return grammar
 
+    def _least_bars(self, used: Repertoire) -> int:
+        """Of a piece of so many seconds in the longest of these bars at the slowest tempo."""
+        seconds, steps = self.controls.seconds, self.representation.steps_per_quarter
+        if seconds is None:
+            return self.bars
+        longest = max(bar_steps(metre - FIRST_METRE_VALUE, steps) for metre in used.metres)
+        slowest = float(tempo_of(np.array(min(used.tempi) - FIRST_TEMPO_VALUE)))
+        return self._bars_of(seconds, longest, self.controls.tempo or slowest)
+
+    def _bars_of(self, seconds: float, bar_length: int, qpm: float) -> int:
+        """How many bars come nearest to so many seconds."""
+        return max(1, round(seconds * qpm / 60 * self.representation.steps_per_quarter / bar_length))
+
     def _settle(self) -> None:
         """Once metre and tempo are known, so is the number of bars."""
         seconds = self.controls.seconds
         if seconds is not None and not self.to_open:
             qpm = self.controls.tempo or float(tempo_of(np.array(self.tempo - FIRST_TEMPO_VALUE)))
-            quarters = self.at.bar_length / self.representation.steps_per_quarter
-            self.bars = max(1, round(seconds * qpm / 60 / quarters))
+            self.bars = self._bars_of(seconds, self.at.bar_length, qpm)
         self.at.bars = self.first_bar + self.bars
         off_line = (self.not_before - self.at.bar_start) % self.at.bar_length != 0
         self.limits.start(self.first_bar, self.bars, off_line)
@@ -187,12 +204,16 @@ class NoteGrammar:
         if self.to_open:
             first = last = max(0, self.not_before - at.now)
         else:
-            bar_end = self._bar_end()
             full = not self.limits.free(at.now, at.bar_number) >> self._lowest_kind()
-            self.wait = max(self.wait, self.limits.earliest(bar_end))
+            horizon = at.horizon
+            latest = horizon
+            if self.limits.count:
+                bar_end = self._bar_end()
+                self.wait = max(self.wait, self.limits.earliest(bar_end))
+                latest = self.limits.latest(bar_end, at.bar_length, horizon)
             first = max(int(full), self.wait - at.now)
-            last = min(self.limits.latest(bar_end, at.bar_length, at.horizon) - at.now, longest)
-            if at.now + last == at.horizon:
+            last = min(latest - at.now, longest)
+            if at.now + last == horizon:
                 self.longest_onset, last = last, longest
         if first > min(last, longest):  # only a rest leads to where the next event may be
             first = last = longest
@@ -271,8 +292,9 @@ class NoteGrammar:
     def _durations(self, onset: int, kind: int) -> FloatArray:
         """Those that end by the last bar line, and soon enough for what the controls still ask for."""
         at, step = self.at, self.at.now + onset
-        longest = self.limits.longest(kind, step, self._bar_end(), at.bar_length, at.horizon)
-        left = min(longest, at.horizon - step, self.durations[-1])
+        left = min(at.horizon - step, self.durations[-1])
+        if self.limits.count:
+            left = min(left, self.limits.longest(kind, step, self._bar_end(), at.bar_length, at.horizon))
         return self._bias((DURATION, left), lambda: self.representation.durations <= left)
 
     def _shifts(self, event: list[int]) -> FloatArray:
@@ -300,12 +322,13 @@ class NoteGrammar:
         """Go on to after this event."""
         kind, pitch, bar = event[KIND], event[PITCH], self.at.bar_number
         self.at.advance(event)
-        if self.at.bar_number != bar:
+        if self.limits.count and self.at.bar_number != bar:
             self.limits.new_bar()
         if FIRST_INSTRUMENT <= kind < REST_KIND:
             end = self.at.now + self._steps(event)
             self.last_end = max(self.last_end, end)
-            self.limits.advance(kind, pitch, self.at.now, end)
+            if self.limits.count:
+                self.limits.advance(kind, pitch, self.at.now, end)
         elif kind == TEMPO_KIND:
             self.tempo = pitch
         if self.to_open and kind == self.to_open[0]:
