@@ -303,7 +303,9 @@ def test_a_long_piece_in_seconds_has_room_for_all_that_must_play(repertoire: Rep
     controls = Controls(
         seconds=60, tempo=120.0, metre=parse_metre("4/4"), must_play=("piano", "violin"), density=(0, 1)
     )
-    NoteGrammar(EVENTS, repertoire, 16, controls)
+    for wishes in (controls, replace(controls, metre=None, tempo=None)):
+        events = improvise(NoteGrammar(EVENTS, repertoire, 1, wishes), EVENTS, 1)
+        _check(wishes, events, EVENTS.decode(events))
     with pytest.raises(InputError, match="has room for 1"):
         NoteGrammar(EVENTS, repertoire, 16, replace(controls, seconds=2))
 

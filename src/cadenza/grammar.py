@@ -89,7 +89,7 @@ class NoteGrammar:
         for kind, (low, high) in used.pitch_ranges.items():
             self.pitch_ok[kind, low : high + 1] = True
         self.outside_ok = self.pitch_ok.copy()  # where notes outside the scale may be struck, too
-        if self.controls.scale is not None:
+        if self.controls.scale is not None and self.controls.strictness > 0:
             foreign = [key for key in range(128) if key % 12 not in self.controls.scale]
             self.pitch_ok[FIRST_INSTRUMENT:FIRST_KIT, foreign] = False
         self.lowest_pitch: list[int] = self.pitch_ok.argmax(axis=1).tolist()
@@ -148,8 +148,9 @@ class NoteGrammar:
             qpm = self.controls.tempo or float(tempo_of(np.array(self.tempo - FIRST_TEMPO_VALUE)))
             self.bars = self._bars_of(seconds, self.at.bar_length, qpm)
         self.at.bars = self.first_bar + self.bars
-        off_line = (self.not_before - self.at.bar_start) % self.at.bar_length != 0
-        self.limits.start(self.first_bar, self.bars, off_line)
+        if not self.to_open:
+            off_line = (self.not_before - self.at.bar_start) % self.at.bar_length != 0
+            self.limits.start(self.first_bar, self.bars, off_line)
 
     def copy(self) -> NoteGrammar:
         """One that goes on from here by itself; both look biases up in one place."""
