@@ -174,6 +174,15 @@ def test_the_whole_way(
     assert json.loads((tmp_path / "made/001.json").read_text())["seed"] == 3
 
 
+def test_without_a_number_a_run_composes_four_pieces(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = _run(capsys, "run", folder, "--preset", "tiny", "--epochs", 1, "--bars", 2)
+    assert code == 0 and len([line for line in out.splitlines() if line.startswith("out/0")]) == 4 * 3
+    assert (tmp_path / "test_output.mid").read_bytes() == (tmp_path / "out/001.mid").read_bytes()
+
+
 def test_of_several_processes_only_the_first_composes_and_speaks(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

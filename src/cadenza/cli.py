@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,7 +92,7 @@ def compose(arguments: argparse.Namespace) -> None:
     if arguments.again is None:
         _compose(arguments.model, arguments.out, arguments)
         return
-    others = [name for name in (*COMPOSING, "seed", "prompt") if getattr(arguments, name) is not None]
+    others = [*_given(arguments), *(["prompt"] if arguments.prompt is not None else [])]
     if others:
         raise InputError(f"--again takes all from its file; leave out --{others[0].replace('_', '-')}.")
     _compose_again(arguments.model, arguments.out, arguments.again)
@@ -125,9 +126,9 @@ def run(arguments: argparse.Namespace) -> None:
     if not _speaks():
         return
     print(model)
-    _compose(model, arguments.out, arguments)
+    first = _compose(model, arguments.out, arguments)
     tutorial = Path("test_output.mid")
-    write_atomic(tutorial, (arguments.out / f"{1:0{_width(arguments.num)}d}.mid").read_bytes())
+    write_atomic(tutorial, first.read_bytes())
     print(tutorial)
 
 
@@ -273,20 +274,20 @@ def _show_progress(meter: _Meter, progress: Progress) -> None:
         meter.line("stopped early: the held-out pieces gain no more; the best weights are kept")
 
 
-COMPOSING = (
-    *("num", "bars", "seconds", "temperature", "top_p", "top_k", "min_p", "prompt_bars"),
-    *("key", "scale", "key_strictness", "tempo", "metre", "instruments", "must_play", "ranges"),
-    *("polyphony", "density"),
-)  # options of composing that ComposeOptions has by the same names
-
-
 def _compose_options(arguments: argparse.Namespace) -> ComposeOptions:
     from cadenza.composer import ComposeOptions
 
     if arguments.prompt is None and arguments.prompt_bars is not None:
         raise InputError("--prompt-bars needs --prompt FILE.")
-    given = {name: value for name in COMPOSING if (value := getattr(arguments, name)) is not None}
-    return ComposeOptions(**{"num": 4, "seed": arguments.seed, **given})
+    return ComposeOptions(**{"num": 4, **_given(arguments)})
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Options of composing, which are named like the fields of ComposeOptions."""
+    from cadenza.composer import ComposeOptions
+
+    names = [field.name for field in fields(ComposeOptions)]
+    return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
 
 def _check_composing(arguments: argparse.Namespace) -> None:
@@ -306,8 +307,8 @@ def _check_composing(arguments: argparse.Namespace) -> None:
             raise InputError(f"{arguments.prompt}: has no notes to continue; choose another file.")
 
 
-def _compose(model: Path | None, out: Path, arguments: argparse.Namespace) -> None:
-    """Write every piece as soon as it is composed, and print its files."""
+def _compose(model: Path | None, out: Path, arguments: argparse.Namespace) -> Path:
+    """Write every piece as soon as it is composed, and print its files; returns the first one's MIDI file."""
     from cadenza.composer import Composer
 
     options = _compose_options(arguments)
@@ -322,8 +323,9 @@ def _compose(model: Path | None, out: Path, arguments: argparse.Namespace) -> No
     _make_folder(out)
     for n, piece in enumerate(pieces, 1):
         meter.clear()
-        for path in piece.save_all(out, f"{n:0{_width(options.num)}d}"):
+        for path in piece.save_all(out, _name(n, options.num)):
             print(path)
+    return out / f"{_name(1, options.num)}.mid"
 
 
 def _make_folder(folder: Path) -> None:
@@ -333,8 +335,9 @@ def _make_folder(folder: Path) -> None:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another folder.") from error
 
 
-def _width(num: int) -> int:
-    return max(3, len(str(num)))
+def _name(piece: int, num: int) -> str:
+    """001 for the first piece, or longer if there are more than 999."""
+    return f"{piece:0{max(3, len(str(num)))}d}"
 
 
 def _speaks() -> bool:

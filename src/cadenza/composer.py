@@ -130,6 +130,7 @@ class Order:
     sampling: SamplingOptions
     opening: Opening | None
     prompt: str | None  # the file's name
+    grammar: Grammar  # where all of them begin
 
 
 class Composer:
@@ -239,19 +240,18 @@ class Composer:
         seed = secrets.randbelow(2**31) if options.seed is None else options.seed
         sampling = options.sampling(self.folder.sampling)
         opening = self._opening(prompt, options.prompt_bars) if prompt is not None else None
-        if options.wishes():
-            self._grammar(options, opening)  # what cannot be kept to is refused before anything is composed
+        grammar = self._grammar(options, opening)
         name = str(prompt) if isinstance(prompt, str | Path) else None
         return [
-            Order(first, seed, options, sampling, opening, name) for first in range(0, options.num, BATCH)
+            Order(first, seed, options, sampling, opening, name, grammar)
+            for first in range(0, options.num, BATCH)
         ]
 
     def fill(self, order: Order, count: Callable[[int], None] | None = None) -> list[Composition]:
         """Compose the pieces of one order; `count` is told how many events each step brings."""
         numbers = range(order.first, min(order.first + BATCH, order.options.num))
-        grammar = self._grammar(order.options, order.opening)
-        encoded = self._encoded(order.opening, grammar)
-        grammars = [grammar, *(grammar.copy() for _ in numbers[1:])]
+        encoded = self._encoded(order.opening, order.grammar)
+        grammars = [order.grammar.copy() for _ in numbers]
         randoms = [np.random.default_rng([order.seed, number]) for number in numbers]
         schema = self.representation.schema
         stream = generate(self.graph, grammars, schema, order.sampling, randoms, encoded)
@@ -306,7 +306,8 @@ class Composer:
         wanted = order.options.tempo
         if wanted is None:
             return score
-        scale = score.ticks_per_quarter // getattr(self.representation, "steps_per_quarter", 1)
+        assert isinstance(self.representation, NoteEvents)
+        scale = score.ticks_per_quarter // self.representation.steps_per_quarter
         start = order.opening.end * scale if order.opening else 0
         before = score.tempi[score.tempi["tick"] < start]
         tempi = np.concatenate([before, np.array([(start, wanted)], dtype=TEMPO)])

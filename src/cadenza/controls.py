@@ -338,7 +338,7 @@ class Limits:
         counted = (
             controls.must_play,
             controls.polyphony,
-            controls.density != (0, None),
+            controls.density != NOTHING.density,
             controls.strictness < 1,
         )
         self.count = any(counted)  # else there is nothing to take note of
@@ -374,7 +374,11 @@ class Limits:
         """The kinds that may play at this step of this bar."""
         if self.missing and bar >= self.entry_bar:
             return self.missing
-        if self.controls.polyphony is None:
+        return self._idle(step)
+
+    def _idle(self, step: int) -> int:
+        """The kinds that have not as many notes sounding at this step as they may."""
+        if not self.ends:
             return self.everyone
         return self.everyone & ~_bits(kind for kind in self.ends if self._free_at(kind) > step)
 
@@ -419,7 +423,7 @@ class Limits:
             in_bar, bar_end = 0, bar_end + bars * bar_length
         in_bar = in_bar + 1 if bars or not self.partial else self.controls.density[0]
         deadline = self._latest_by_density(in_bar, bar_end, bar_length, horizon)
-        others = self.missing or self.everyone & ~_bits(k for k in self.ends if self._free_at(k) > step)
+        others = self.missing or self._idle(step)
         if deadline >= horizon or others & ~(1 << kind):
             return horizon - step
         return deadline - step

@@ -64,25 +64,26 @@ class NoteGrammar:
         self.at = ContextTracker(representation.steps_per_quarter, representation.max_onset, bars)
         self.first_bar, self.bars = 0, bars
         self.last_end = self.not_before = 0
-        self.wait, self.longest_onset = (
-            0,
-            representation.max_onset,
-        )  # of the next event, since its onset was asked
+        # Of the next event, once its onset has been asked for: the first step for a note, the longest onset.
+        self.wait, self.longest_onset = 0, representation.max_onset
         self.done = False
         self.run_pitch, self.run_length = [-1] * N_KINDS, [0] * N_KINDS
         self.durations: list[int] = representation.durations.tolist()
         self.tempo = FIRST_TEMPO_VALUE + int(tempo_level(DEFAULT_QPM))
         self.to_open = [METRE_KIND, TEMPO_KIND]  # events that come first, in this order
         self._use(controls.narrowed(repertoire, representation.steps_per_quarter))
-        lasts = controls.seconds is not None  # then a change would make it longer or shorter
-        self.kind_ok[METRE_KIND] = controls.metre is None and not lasts
-        self.kind_ok[TEMPO_KIND] = controls.tempo is None and not lasts
+        free = (
+            ()
+            if controls.seconds is not None
+            else ((METRE_KIND, controls.metre), (TEMPO_KIND, controls.tempo))
+        )
+        self.changes = {
+            kind for kind, told in free if told is None
+        }  # else the length in seconds would change
 
     def _use(self, used: Repertoire) -> None:
         self.repertoire = used
         self.biases: dict[tuple[int, ...], FloatArray] = {}
-        self.kind_ok = np.zeros(N_KINDS, bool)
-        self.kind_ok[list(used.kinds)] = True
         self.pitch_ok = np.zeros((N_KINDS, N_PITCH_VALUES), bool)
         self.pitch_ok[METRE_KIND, list(used.metres)] = True
         self.pitch_ok[TEMPO_KIND, list(used.tempi)] = True
@@ -114,7 +115,7 @@ class NoteGrammar:
             grammar.advance(event)
         kinds = np.unique(prompt[:, KIND])
         playing = kinds[(kinds >= FIRST_INSTRUMENT) & (kinds < REST_KIND)].tolist()
-        at, grammar.controls = grammar.at, controls
+        at, grammar.controls, grammar.changes = grammar.at, controls, set()
         metre = FIRST_METRE_VALUE + (at.metre or 0)
         steps = representation.steps_per_quarter
         grammar._use(controls.narrowed(grammar.repertoire, steps, playing, metre))
@@ -257,11 +258,10 @@ class NoteGrammar:
         free = self.limits.free(step, at.bar_number + bars)
 
         def allowed() -> BoolArray:
-            ok = self.kind_ok & (np.arange(N_KINDS) >= lowest)
+            ok = np.array([bool(free >> kind & 1) for kind in range(N_KINDS)])
+            ok[list(self.changes)] = True
             ok[METRE_KIND] &= on_line
-            ok[FIRST_INSTRUMENT:REST_KIND] &= [
-                bool(free >> kind & 1) for kind in range(FIRST_INSTRUMENT, REST_KIND)
-            ]
+            ok[:lowest] = False
             if rest_possible and not ok.any():
                 ok[REST_KIND] = True
             return ok
