@@ -29,6 +29,7 @@ from cadenza.timing import classify_timing, lay_on_grid
 from cadenza.tokens import NotesAndChords, TokenGrammar
 from cadenza.version import __version__
 from cadenza.vocabulary import KIND, REST_KIND, EventArray
+from cadenza.workers import in_processes, team
 
 MAX_BARS, MAX_PIECES, MAX_PROMPT_NOTES = 1024, 256, 50_000
 BATCH = 8  # candidates composed side by side; what a piece is like may depend on its neighbours
@@ -179,19 +180,13 @@ class Composer:
         A script that asks for several is imported by each of them, and needs `if __name__ == "__main__":`.
         Options and prompt are checked at once.
         """
-        if workers < 0:
-            raise InputError(f"workers must be 0 (one for each core) or more, not {workers}.")
+        workers = team(workers)
         options = replace(options or ComposeOptions(), **changes)
         orders = self._orders(options, prompt)
-        if workers != 1 and len(orders) > 1 and options.num * options.bars >= BARS_WORTH_A_PROCESS:
-            # Imported here, since it takes longer than composing a few bars.
-            from cadenza.workers import cores, in_processes
-
-            workers = min(workers or cores(), len(orders))
-            if workers > 1:
-                fill = partial(_fill, str(self.folder.path.resolve()), self.precision)
-                batches = in_processes(fill, orders, workers, on_events)
-                return (piece for batch in batches for piece in batch)
+        if min(workers, len(orders)) > 1 and options.num * options.bars >= BARS_WORTH_A_PROCESS:
+            fill = partial(_fill, str(self.folder.path.resolve()), self.precision)
+            batches = in_processes(fill, orders, min(workers, len(orders)), on_events)
+            return (piece for batch in batches for piece in batch)
         return self._compose(orders, on_events)
 
     def _compose(

@@ -20,6 +20,7 @@ from cadenza.library import Entry, Library, Stamp, stamp_of
 from cadenza.midi import MIDI_SUFFIXES, read_midi
 from cadenza.score import DRUM_KIT, Score, estimate_key, instrument_name, pitch_name, seconds_at
 from cadenza.timing import Timing, classify_timing, has_unknown_bars, lay_on_grid
+from cadenza.workers import losses_told, process_pool, team
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
@@ -143,7 +144,7 @@ def scan(
 
 def _examined(paths: list[Path], known: _Known | None, workers: int) -> Iterator[tuple[Path, Entry]]:
     """What is known of each file: from the library, or else by reading it."""
-    with _Readers(workers) as read:
+    with losses_told(), _Readers(workers) as read:
         for start in range(0, len(paths), FILES_AT_ONCE):
             part = paths[start : start + FILES_AT_ONCE]
             if known is None:
@@ -187,33 +188,20 @@ class _Readers:
     """Calls `examine` on many files, in several processes where that is worth starting them."""
 
     def __init__(self, workers: int) -> None:
-        if workers < 0:
-            raise InputError(f"workers must be 0 (one for each core) or more, not {workers}.")
-        self.workers = workers
+        self.workers = team(workers) if workers else min(MAX_WORKERS, team(0))
         self.pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Callable[[list[Path]], Iterable[Entry]]:
         return self._read
 
     def _read(self, paths: list[Path]) -> Iterable[Entry]:
-        if self.pool is None and self.workers != 1 and len(paths) >= FILES_WORTH_A_PROCESS:
-            # Imported here, since it takes longer than reading a file.
-            from cadenza.workers import cores, process_pool
-
-            self.workers = self.workers or min(MAX_WORKERS, cores())
-            self.pool = process_pool(self.workers) if self.workers > 1 else None
+        if self.pool is None and self.workers > 1 and len(paths) >= FILES_WORTH_A_PROCESS:
+            self.pool = process_pool(self.workers)
         return map(examine, paths) if self.pool is None else self.pool.map(examine, paths, chunksize=16)
 
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if self.pool is None:
-            return
-        from concurrent.futures.process import BrokenProcessPool
-
-        from cadenza.workers import killed
-
-        self.pool.shutdown(cancel_futures=True)
-        if isinstance(error, BrokenProcessPool):
-            raise killed() from error
+    def __exit__(self, *details: object) -> None:
+        if self.pool is not None:
+            self.pool.shutdown(cancel_futures=True)
 
 
 def _files_below(root: Path, unreadable: list[FileReport]) -> Iterator[Path]:

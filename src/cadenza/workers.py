@@ -7,14 +7,14 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
-from multiprocessing.sharedctypes import RawArray, RawValue
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from cadenza.errors import CadenzaError
+from cadenza.errors import CadenzaError, InputError
+
+# What starts processes is imported where they start: it takes longer than reading a file or composing a few bars.
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ProcessPoolExecutor
 
 LOOK_SECONDS = 0.1  # between looks at how far the processes are
 
@@ -28,17 +28,37 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def killed() -> CadenzaError:
-    """What to raise for a BrokenProcessPool."""
-    return CadenzaError(
-        "a process that works for this one was killed or could not start; memory may be short, or a script "
-        'lacks `if __name__ == "__main__":`.'
-    )
+def team(workers: int) -> int:
+    """How many processes are meant: 0 is one for each core. Raises InputError for fewer than none."""
+    if workers < 0:
+        raise InputError(f"workers must be 0 (one for each core) or more, not {workers}.")
+    return workers or cores()
 
 
-def process_pool(workers: int, initializer: Callable[..., None] | None = None, *arguments: Any) -> Any:
+def process_pool(
+    workers: int, initializer: Callable[..., None] | None = None, *arguments: Any
+) -> ProcessPoolExecutor:
     """A pool of processes that call `initializer` first; a forked child would inherit locks of our threads."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
     return ProcessPoolExecutor(workers, get_context("spawn"), initializer, arguments)
+
+
+@contextmanager
+def losses_told() -> Iterator[None]:
+    """Raises CadenzaError in here if a process of a pool is killed or cannot start."""
+    try:
+        yield
+    except RuntimeError as error:
+        from concurrent.futures.process import BrokenProcessPool
+
+        if not isinstance(error, BrokenProcessPool):
+            raise
+        raise CadenzaError(
+            "a process that works for this one was killed or could not start; memory may be short, or a script "
+            'lacks `if __name__ == "__main__":`.'
+        ) from error
 
 
 def in_processes(
@@ -49,25 +69,28 @@ def in_processes(
     on_total: told now and then the sum of what the function has told its `Count`. Raises CadenzaError if a
     process is killed or cannot start; once nobody asks for more results, the processes end at the next count.
     """
+    from multiprocessing.sharedctypes import RawArray, RawValue
+
     done, stop = RawArray("q", len(jobs)), RawValue("b", 0)
     pool = process_pool(workers, _start, done, stop)
+    ahead: deque[Future[Result]] = deque()
     try:
-        ahead: deque[Future[Result]] = deque()
-        for number, job in enumerate(jobs):
-            with _deaf_to_ctrl_c():
-                ahead.append(pool.submit(_work, function, job, number))
-            if len(ahead) > workers:
+        with losses_told():
+            for number, job in enumerate(jobs):
+                with _deaf_to_ctrl_c():
+                    ahead.append(pool.submit(_work, function, job, number))
+                if len(ahead) > workers:
+                    yield _awaited(ahead.popleft(), done, on_total)
+            while ahead:
                 yield _awaited(ahead.popleft(), done, on_total)
-        while ahead:
-            yield _awaited(ahead.popleft(), done, on_total)
-    except BrokenProcessPool as error:
-        raise killed() from error
     finally:
         stop.value = 1
         pool.shutdown(cancel_futures=True)
 
 
 def _awaited(result: Future[Result], done: Iterable[int], on_total: Count | None) -> Result:
+    from concurrent.futures import wait
+
     while not result.done():
         wait([result], LOOK_SECONDS)
         if on_total is not None:
@@ -110,6 +133,8 @@ def _start(done: Any, stop: Any) -> None:
 
 
 def _end_with_parent() -> None:
+    from multiprocessing import parent_process
+
     parent = parent_process()
     assert parent is not None
     parent.join()
