@@ -156,7 +156,7 @@ class Controls:
 
 
 def _names(kinds: Sequence[int]) -> dict[int, str]:
-    return {kind: instrument_name(int(instrument_of_kind(kind))) for kind in kinds}
+    return dict(zip(kinds, map(instrument_name, instrument_of_kind(kinds).tolist()), strict=True))
 
 
 def _places(metre: int, steps_per_quarter: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,7 @@ def metre_of(value: IntArray) -> tuple[IntArray, IntArray]:
     return numerator, denominator
 
 
+@cache
 def bar_steps(value: int, steps_per_quarter: int) -> int:
     """Length in steps of a bar in the metre with this number."""
     numerator, denominator = metre_of(np.array([value]))
