@@ -9,9 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 from cadenza.context import (
+    AHEAD_ONSET,
+    AHEAD_PITCH,
+    COMING_PITCH,
     ECHO_DURATION,
     ECHO_PITCH,
     ECHO_VELOCITY,
+    FILL,
     MATCH,
     MATCH_DURATION,
     MATCH_ONSET,
@@ -19,12 +23,14 @@ from cadenza.context import (
     N_CONTEXT,
     NEXT_ONSET,
     ContextTracker,
+    Given,
     context_of,
 )
-from cadenza.events import NoteEvents
+from cadenza.events import NoteEvents, kinds_of
+from cadenza.gaps import Gap, random_gap
 from cadenza.schema import NOT_APPLICABLE
 from cadenza.score import METRE, Score, make_notes
-from cadenza.vocabulary import KIND, TEMPO_KIND, EventArray
+from cadenza.vocabulary import KIND, N_KINDS, TEMPO_KIND, EventArray
 from music import random_score, tune
 
 
@@ -35,12 +41,48 @@ def test_stepping_tells_the_same_as_whole_pieces(seed: int, microtiming: bool) -
     notes = NoteEvents(microtiming=microtiming)
     piece = notes.encode_piece(score, bars_to_come=0)
     tracker = ContextTracker(notes.steps_per_quarter, notes.max_onset, _bars(piece.context))
-    for n, event in enumerate(piece.events.tolist()):
+    _assert_told(tracker, piece.events, piece.context)
+
+
+def _assert_told(tracker: ContextTracker, events: EventArray, contexts: EventArray) -> None:
+    for n, event in enumerate(events.tolist()):
         context = [NOT_APPLICABLE] * N_CONTEXT
         for field in range(len(event)):
             tracker.fill(field, event, context)
-        assert context == piece.context[n].tolist(), f"event {n}"
+        assert context == contexts[n].tolist(), f"event {n}"
         tracker.advance(event)
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_stepping_tells_the_same_around_a_gap(seed: int) -> None:
+    notes, rng = NoteEvents(), np.random.default_rng(seed)
+    events = notes.encode(random_score(seed, 150) if seed % 2 else tune(seed, bars=12))
+    bars = int(notes.context(events, bars_to_come=0)[0, 3])
+    gap = random_gap(rng, bars, kinds_of(events))
+    context = notes.context(events, bars_to_come=0, gap=gap)
+    given = Given.of(events, gap, notes.steps_per_quarter)
+    assert 0 < len(given.notes) < (events[:, KIND] > TEMPO_KIND).sum() - 1
+    _assert_told(ContextTracker(notes.steps_per_quarter, notes.max_onset, bars, given), events, context)
+    plain = notes.context(events, bars_to_come=0)
+    np.testing.assert_array_equal(context[:, :FILL], plain[:, :FILL])
+    assert (plain[:, FILL:] == NOT_APPLICABLE).all()
+
+
+def test_given_notes_are_told_ahead_of_time() -> None:
+    score = Score(
+        480, make_notes(np.arange(12) * 480, 240, np.arange(60, 72)), metres=np.array([(0, 4, 4)], METRE)
+    )
+    notes = NoteEvents()
+    events = notes.encode(score)
+    free = np.zeros((3, N_KINDS), bool)
+    free[1] = True  # the second of three bars is new
+    context = notes.context(events, bars_to_come=0, gap=Gap.of(free, kinds_of(events)))
+    played = np.flatnonzero(events[:, KIND] > TEMPO_KIND)[:-1]
+    ahead = [61, 62, 63, 68, 68, 68, 68, 68, 69, 70, 71, NOT_APPLICABLE]
+    assert context[played, AHEAD_PITCH].tolist() == ahead
+    assert context[played, FILL].tolist() == [0, 0, 0, 2, 2, 2, 2, 2, 0, 0, 0, 0]
+    assert context[played[3:9], AHEAD_ONSET].tolist() == [60, 48, 36, 24, 12, 12]
+    assert context[played[4:8], COMING_PITCH].tolist() == [68, 69, 70, 71]  # a bar later
 
 
 def _bars(context: EventArray) -> int:

@@ -14,6 +14,13 @@ to the network, which learns how far to trust it):
     match          how many events agree: 2, 4, 8, 16 or 32; 0 if none do, or what followed is not a bar old
     match_onset, match_kind, match_pitch, match_duration, match_velocity   the event that followed then
 
+Where a gap is filled, the notes around it are given, and told ahead of time (the idea of Thickstun et al. 2023,
+"Anticipatory Music Transformer", as facts beside the events instead of events out of their order):
+
+    fill                     whether new notes may come before the next given one: no, by some instruments, by all
+    ahead_onset, ahead_kind, ahead_pitch     the next given note
+    coming_onset, coming_pitch, coming_duration, coming_velocity   echoes of the given notes 1, 2, 4 bars later
+
 Two forms, which a test holds equal: `context_of` for whole pieces, `ContextTracker` event by event.
 """
 
@@ -21,10 +28,14 @@ from __future__ import annotations
 
 import copy
 from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cadenza.gaps import Gap
 from cadenza.schema import NOT_APPLICABLE, ContextField
 from cadenza.score import IntArray
 from cadenza.vocabulary import (
@@ -56,8 +67,15 @@ ECHO_DURATION = ECHO_PITCH + len(LAGS)
 ECHO_VELOCITY = ECHO_DURATION + DURATION_LAGS
 MATCH = ECHO_VELOCITY + VELOCITY_LAGS
 MATCH_ONSET, MATCH_KIND, MATCH_PITCH, MATCH_DURATION, MATCH_VELOCITY = range(MATCH + 1, MATCH + 6)
-N_CONTEXT = MATCH_VELOCITY + 1
 MATCH_LEVELS = 5  # that 2, 4, 8 ... events agree
+LAGS_AHEAD = (1, 2, 4)
+COMING_DURATIONS, COMING_VELOCITIES = 2, 1
+FILL, AHEAD_ONSET, AHEAD_KIND, AHEAD_PITCH = range(MATCH_VELOCITY + 1, MATCH_VELOCITY + 5)
+COMING_ONSET = AHEAD_PITCH + 1
+COMING_PITCH = COMING_ONSET + len(LAGS_AHEAD)
+COMING_DURATION = COMING_PITCH + len(LAGS_AHEAD)
+COMING_VELOCITY = COMING_DURATION + COMING_DURATIONS
+N_CONTEXT = COMING_VELOCITY + COMING_VELOCITIES
 
 
 def context_fields(
@@ -80,6 +98,21 @@ def context_fields(
         ContextField("match_pitch", N_PITCH_VALUES, KIND),
         ContextField("match_duration", n_durations, PITCH),
         ContextField("match_velocity", n_velocities, PITCH),
+        # Of what comes after this event.
+        ContextField("fill", 3, PITCH),
+        ContextField("ahead_onset", max_onset + 1, PITCH),
+        ContextField("ahead_kind", N_KINDS, PITCH),
+        ContextField("ahead_pitch", 128, PITCH),
+        *(ContextField(f"coming_onset_{lag}", max_onset + 1, ONSET) for lag in LAGS_AHEAD),
+        *(ContextField(f"coming_pitch_{lag}", 128, KIND) for lag in LAGS_AHEAD),
+        *(
+            ContextField(f"coming_duration_{lag}", n_durations, PITCH)
+            for lag in LAGS_AHEAD[:COMING_DURATIONS]
+        ),
+        *(
+            ContextField(f"coming_velocity_{lag}", n_velocities, PITCH)
+            for lag in LAGS_AHEAD[:COMING_VELOCITIES]
+        ),
     )
 
 
@@ -97,6 +130,11 @@ class Bars:
         spans = -(-np.diff(self.start) // self.length[:-1])
         self.bars_before = np.concatenate([[0], np.cumsum(spans)]).astype(np.int64)
 
+    def number_of(self, step: IntArray) -> IntArray:
+        """Which bar each step (N,) lies in, counted from 0."""
+        metre = np.maximum(np.searchsorted(self.start, step, side="right") - 1, 0)
+        return np.asarray(self.bars_before[metre] + (step - self.start[metre]) // self.length[metre])
+
     def line_at_or_after(self, step: int) -> int:
         """First bar line at or after a step behind the last change of metre."""
         return int(self.start[-1] - -(step - self.start[-1]) // self.length[-1] * self.length[-1])
@@ -109,18 +147,17 @@ def context_of(
     *,
     bars_to_come: int | None = None,
     matches: bool = True,
+    gap: Gap | None = None,
 ) -> EventArray:
     """Context (N, N_CONTEXT) of the events (N, fields) of a whole piece.
 
     bars_to_come: how many bars follow after the last event; None leaves the bars left unknown.
-    matches: whether to tell what followed the last time.
+    matches: whether to tell what followed the last time. gap: tell of the notes around it.
     """
     step = np.cumsum(events[:, ONSET].astype(np.int64))
     kind = events[:, KIND].astype(np.int64)
     is_metre = kind == METRE_KIND
-    bars = Bars(
-        step[is_metre], events[is_metre, PITCH].astype(np.int64) - FIRST_METRE_VALUE, steps_per_quarter
-    )
+    bars = bars_of(events, steps_per_quarter)
     context = np.full((len(events), N_CONTEXT), NOT_APPLICABLE, dtype=np.int16)
     # A metre event still stands in the bar of the metre before it; the first one stands in none.
     metre = np.searchsorted(bars.start, step, side="right") - 1 - is_metre
@@ -135,20 +172,101 @@ def context_of(
     context[:, BARS_LEFT] = UNKNOWN_BARS_LEFT
     if bars_to_come is not None:
         context[:, BARS_LEFT] = np.clip(bar[-1] + bars_to_come - bar, 0, MAX_BARS_LEFT)
-    _fill_echoes(context, events, step, np.where(metric, length, 0), max_onset)
+    notes = np.flatnonzero((kind >= FIRST_INSTRUMENT) & (kind < REST_KIND))
+    length_or_none = np.where(metric, length, 0)
+    _fill_echoes(context, events, step, length_or_none, max_onset, notes, BACK)
     if matches:
         _fill_matches(context, events, step, length)
+    if gap is not None:
+        given = notes[gap.given(events[notes], bars.number_of(step[notes]))]
+        _fill_echoes(context, events, step, length_or_none, max_onset, given, AHEAD)
+        _fill_ahead(context, events, step, max_onset, given, gap, bars)
     return context
 
 
-def _fill_echoes(
-    context: EventArray, events: EventArray, step: IntArray, bar: IntArray, max_onset: int
+def bars_of(events: EventArray, steps_per_quarter: int) -> Bars:
+    """Where the bars of a piece (N, fields) are."""
+    metres = events[:, KIND] == METRE_KIND
+    step = np.cumsum(events[:, ONSET].astype(np.int64))
+    return Bars(step[metres], events[metres, PITCH].astype(np.int64) - FIRST_METRE_VALUE, steps_per_quarter)
+
+
+@dataclass(frozen=True)
+class Echoes:
+    """Where the context tells of other bars: so many bars from here, in columns from these on."""
+
+    lags: tuple[int, ...]
+    onset: int
+    pitch: int
+    duration: int
+    durations: int
+    velocity: int
+    velocities: int
+
+
+BACK = Echoes(
+    tuple(-lag for lag in LAGS),
+    NEXT_ONSET,
+    ECHO_PITCH,
+    ECHO_DURATION,
+    DURATION_LAGS,
+    ECHO_VELOCITY,
+    VELOCITY_LAGS,
+)
+AHEAD = Echoes(
+    LAGS_AHEAD,
+    COMING_ONSET,
+    COMING_PITCH,
+    COMING_DURATION,
+    COMING_DURATIONS,
+    COMING_VELOCITY,
+    COMING_VELOCITIES,
+)
+
+
+def _place(step: Any, kind: Any, pitch: Any) -> Any:
+    """Rank of an event in the order in which events come."""
+    return (step * N_KINDS + kind) * N_PITCH_VALUES - pitch
+
+
+def _fill_ahead(
+    context: EventArray,
+    events: EventArray,
+    step: IntArray,
+    max_onset: int,
+    given: IntArray,
+    gap: Gap,
+    bars: Bars,
 ) -> None:
-    """Fill in the columns that look back; bar (N,) is the length of a bar, 0 without a metre."""
+    """Fill in the columns that tell of the next given note."""
     kind, pitch = events[:, KIND].astype(np.int64), events[:, PITCH].astype(np.int64)
-    notes = np.flatnonzero((kind >= FIRST_INSTRUMENT) & (kind < REST_KIND))
+    place = _place(step, kind, pitch)
+    following = np.searchsorted(place[given], place, side="right")
+    there = following < len(given)
+    which = given[following[there]]
+    context[there, AHEAD_ONSET] = np.minimum(step[which] - step[there], max_onset)
+    context[there, AHEAD_KIND], context[there, AHEAD_PITCH] = kind[which], pitch[which]
+    until = np.full(len(events), len(gap.who) - 1)
+    until[there] = bars.number_of(step[which])
+    context[:, FILL] = gap.between(bars.number_of(step), until)
+
+
+def _fill_echoes(
+    context: EventArray,
+    events: EventArray,
+    step: IntArray,
+    bar: IntArray,
+    max_onset: int,
+    notes: IntArray,
+    echoes: Echoes,
+) -> None:
+    """Fill in the columns that tell what these notes (M,) do some bars from here.
+
+    bar (N,) is the length of a bar, 0 without a metre.
+    """
     if not len(notes):
         return
+    kind, pitch = events[:, KIND].astype(np.int64), events[:, PITCH].astype(np.int64)
     struck = np.unique(step[notes])
     until = int(step[-1]) + 1
 
@@ -161,23 +279,25 @@ def _fill_echoes(
     ranks, by_rank = ranks[order], notes[order]
     in_chord = (events[:, ONSET] == 0) & (kind == np.concatenate([[-1], kind[:-1]]))
     below = np.where(in_chord, 128 - np.concatenate([[0], pitch[:-1]]), 0)
-    for index, lag in enumerate(LAGS):
-        then = step - lag * bar
-        exists = (bar > 0) & (then >= 0)
+    for index, lag in enumerate(echoes.lags):
+        then = step + lag * bar
+        exists = (bar > 0) & (then >= 0) & (then < until)
         following = struck[np.minimum(np.searchsorted(struck, then, side="right"), len(struck) - 1)] - then
-        heard = exists & (following > 0) & (following < lag * bar) & (following <= max_onset)
-        context[heard, NEXT_ONSET + index] = following[heard]
+        heard = exists & (following > 0) & (following <= max_onset)
+        if lag < 0:
+            heard &= following < -lag * bar
+        context[heard, echoes.onset + index] = following[heard]
         start = place(kind, then)
         found = np.minimum(np.searchsorted(ranks, start + below), len(ranks) - 1)
         heard = exists & (ranks[found] >= start + below) & (ranks[found] < start + 128)
-        context[heard, ECHO_PITCH + index] = 127 - ranks[found[heard]] % 128
+        context[heard, echoes.pitch + index] = 127 - ranks[found[heard]] % 128
         wanted = start + 127 - pitch
         found = np.minimum(np.searchsorted(ranks, wanted), len(ranks) - 1)
         heard = exists & (ranks[found] == wanted)
-        if index < DURATION_LAGS:
-            context[heard, ECHO_DURATION + index] = events[by_rank[found[heard]], DURATION]
-        if index < VELOCITY_LAGS:
-            context[heard, ECHO_VELOCITY + index] = events[by_rank[found[heard]], VELOCITY]
+        if index < echoes.durations:
+            context[heard, echoes.duration + index] = events[by_rank[found[heard]], DURATION]
+        if index < echoes.velocities:
+            context[heard, echoes.velocity + index] = events[by_rank[found[heard]], VELOCITY]
 
 
 def _fill_matches(context: EventArray, events: EventArray, step: IntArray, bar: IntArray) -> None:
@@ -230,13 +350,69 @@ def _mixed(key: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return key ^ (key >> np.uint64(31))
 
 
+class Sounds:
+    """The steps at which notes begin, and (pitch, duration, velocity) of what each instrument strikes there."""
+
+    def __init__(self) -> None:
+        self.struck: list[int] = []
+        self.chords: dict[tuple[int, int], tuple[tuple[int, int, int], ...]] = {}
+
+    def copy(self) -> Sounds:
+        """One that goes on from here by itself."""
+        other = Sounds()
+        other.struck, other.chords = self.struck.copy(), self.chords.copy()
+        return other
+
+    def add(self, step: int, event: Sequence[int]) -> None:
+        """Take note of a note (fields), after all that come before it."""
+        if not self.struck or self.struck[-1] != step:
+            self.struck.append(step)
+        place, note = (event[KIND], step), (event[PITCH], event[DURATION], event[VELOCITY])
+        self.chords[place] = (*self.chords.get(place, ()), note)
+
+    def next_after(self, step: int) -> int | None:
+        """How long after this step the next note begins."""
+        place = bisect_right(self.struck, step)
+        return self.struck[place] - step if place < len(self.struck) else None
+
+    def highest_below(self, kind: int, step: int, pitch: int) -> int:
+        """The highest key below this one that the instrument strikes there."""
+        found = (key for key, _, _ in self.chords.get((kind, step), ()) if key < pitch)
+        return next(found, NOT_APPLICABLE)
+
+
+class Given:
+    """The notes around a gap, which the context tells of ahead of time: events (N, fields) with their steps."""
+
+    def __init__(self, gap: Gap, notes: EventArray, step: IntArray, bar: IntArray) -> None:
+        self.gap, self.sounds = gap, Sounds()
+        self.notes: list[tuple[int, int, int, int]] = []  # step, kind, pitch, bar
+        self.places: list[int] = _place(
+            step, notes[:, KIND].astype(np.int64), notes[:, PITCH].astype(np.int64)
+        ).tolist()
+        for at, number, event in zip(step.tolist(), bar.tolist(), notes.tolist(), strict=True):
+            self.sounds.add(at, event)
+            self.notes.append((at, event[KIND], event[PITCH], number))
+
+    @classmethod
+    def of(cls, events: EventArray, gap: Gap, steps_per_quarter: int) -> Given:
+        """What of these events of a whole piece (N, fields) lies outside the gap."""
+        bar = bars_of(events, steps_per_quarter).number_of(
+            step := np.cumsum(events[:, ONSET].astype(np.int64))
+        )
+        notes = np.flatnonzero((events[:, KIND] >= FIRST_INSTRUMENT) & (events[:, KIND] < REST_KIND))
+        notes = notes[gap.given(events[notes], bar[notes])]
+        return cls(gap, events[notes], step[notes], bar[notes])
+
+
 class ContextTracker:
     """Where a piece is, and the context of its next event; plain numbers, since it does this for every event.
 
-    bars: how many bars the piece will have, which `bars_left` counts down from.
+    bars: how many bars the piece will have, which `bars_left` counts down from. given: what lies around a gap.
     """
 
-    def __init__(self, steps_per_quarter: int, max_onset: int, bars: int) -> None:
+    def __init__(self, steps_per_quarter: int, max_onset: int, bars: int, given: Given | None = None) -> None:
+        self.given = given
         self.steps_per_quarter, self.max_onset, self.bars = steps_per_quarter, max_onset, bars
         self.max_position = max_position(steps_per_quarter)
         self.now = self.bar_start = self.bar_number = 0
@@ -244,9 +420,8 @@ class ContextTracker:
         self.metre: int | None = None
         self.last_kind, self.last_pitch = -1, 0
         self.then: list[int] = []  # the steps 1, 2, 4 ... bars before the next event; none without a metre
-        # The steps at which notes begin, and (pitch, duration, velocity) of what each instrument strikes there.
-        self.struck: list[int] = []
-        self.chords: dict[tuple[int, int], tuple[tuple[int, int, int], ...]] = {}
+        self.later: list[int] = []  # and those some bars after it, where there is anything given
+        self.past = Sounds()
         # All events and their steps, the key of the row of 1, 2, 4 ... that ends with each, and where such a row ended last.
         self.events: list[list[int]] = []
         self.steps: list[int] = []
@@ -258,7 +433,7 @@ class ContextTracker:
     def copy(self) -> ContextTracker:
         """One that goes on from here by itself."""
         other = copy.copy(self)
-        other.struck, other.chords = self.struck.copy(), self.chords.copy()
+        other.past = self.past.copy()
         other.events, other.steps, other.keys = self.events.copy(), self.steps.copy(), self.keys.copy()
         other.last_end = [ends.copy() for ends in self.last_end]
         return other
@@ -284,6 +459,8 @@ class ContextTracker:
             context[MATCH_DURATION] = self._recalled(DURATION)
             context[MATCH_VELOCITY] = self._recalled(VELOCITY)
             self._fill_next_match(event, context)
+            if self.given is not None:
+                self._fill_ahead(self.given, event, context)
 
     def _fill_place(self, onset: int, context: list[int]) -> None:
         step, length = self.now + onset, self.bar_length
@@ -292,41 +469,68 @@ class ContextTracker:
         context[BARS_LEFT] = min(max(self.bars - bar, 0), MAX_BARS_LEFT)
         if self.metre is None:
             context[METRE_NOW] = context[POSITION] = context[PHRASE] = 0
-            self.then = []
+            self.then, self.later = [], []
         else:
             context[METRE_NOW] = self.metre
             context[POSITION] = min(position, self.max_position)
             context[PHRASE] = bar % PHRASE_BARS
             self.then = [step - lag * length for lag in LAGS]
+            if self.given is not None:
+                self.later = [step + lag * length for lag in LAGS_AHEAD]
 
     def _fill_next_onsets(self, context: list[int]) -> None:
         for index, then in enumerate(self.then):
             if then < 0:
                 break
-            place = bisect_right(self.struck, then)
-            if place < len(self.struck):
-                following = self.struck[place] - then
-                if following < LAGS[index] * self.bar_length and following <= self.max_onset:
-                    context[NEXT_ONSET + index] = following
+            following = self.past.next_after(then)
+            latest = min(LAGS[index] * self.bar_length - 1, self.max_onset)
+            if following is not None and following <= latest:
+                context[NEXT_ONSET + index] = following
+        if self.given is not None:
+            for index, then in enumerate(self.later):
+                following = self.given.sounds.next_after(then)
+                if following is not None and following <= self.max_onset:
+                    context[COMING_ONSET + index] = following
 
     def _fill_pitches(self, event: list[int], context: list[int]) -> None:
         kind = event[KIND]
         in_chord = event[ONSET] == 0 and kind == self.last_kind
         below = self.last_pitch if in_chord else 128
         for index, then in enumerate(self.then):
-            for pitch, _, _ in self.chords.get((kind, then), ()):
-                if pitch < below:
-                    context[ECHO_PITCH + index] = pitch
-                    break
+            if (kind, then) in self.past.chords:
+                context[ECHO_PITCH + index] = self.past.highest_below(kind, then, below)
+        if self.given is not None:
+            for index, then in enumerate(self.later):
+                context[COMING_PITCH + index] = self.given.sounds.highest_below(kind, then, below)
 
     def _fill_durations_and_velocities(self, event: list[int], context: list[int]) -> None:
         kind, wanted = event[KIND], event[PITCH]
         for index, then in enumerate(self.then[:DURATION_LAGS]):
-            for pitch, duration, velocity in self.chords.get((kind, then), ()):
+            for pitch, duration, velocity in self.past.chords.get((kind, then), ()):
                 if pitch == wanted:
                     context[ECHO_DURATION + index] = duration
                     if index < VELOCITY_LAGS:
                         context[ECHO_VELOCITY + index] = velocity
+        if self.given is not None:
+            for index, then in enumerate(self.later[:COMING_DURATIONS]):
+                for pitch, duration, velocity in self.given.sounds.chords.get((kind, then), ()):
+                    if pitch == wanted:
+                        context[COMING_DURATION + index] = duration
+                        if index < COMING_VELOCITIES:
+                            context[COMING_VELOCITY + index] = velocity
+
+    def _fill_ahead(self, given: Given, event: list[int], context: list[int]) -> None:
+        """Which given note comes next, and whether new ones may come before it."""
+        step = self.now + event[ONSET]
+        bars, position = divmod(step - self.bar_start, self.bar_length)
+        bar = self.bar_number + bars + (event[KIND] == METRE_KIND and position > 0)
+        following = bisect_right(given.places, _place(step, event[KIND], event[PITCH]))
+        until = len(given.gap.who) - 1
+        if following < len(given.notes):
+            at, kind, pitch, until = given.notes[following]
+            context[AHEAD_ONSET] = min(at - step, self.max_onset)
+            context[AHEAD_KIND], context[AHEAD_PITCH] = kind, pitch
+        context[FILL] = int(given.gap.between(bar, until))
 
     def _recalled(self, field: int) -> int:
         """This field of the event that followed the last time, if the next one agrees with it so far."""
@@ -377,10 +581,7 @@ class ContextTracker:
         if kind == METRE_KIND:
             self._change_metre(pitch - FIRST_METRE_VALUE)
         elif FIRST_INSTRUMENT <= kind < REST_KIND:
-            if not self.struck or self.struck[-1] != self.now:
-                self.struck.append(self.now)
-            place, note = (kind, self.now), (pitch, event[DURATION], event[VELOCITY])
-            self.chords[place] = (*self.chords.get(place, ()), note)
+            self.past.add(self.now, event)
         self.last_kind = -1 if kind == REST_KIND else kind
         self.last_pitch = pitch
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cadenza.events import EncodedPiece
+from cadenza.events import DrawGap, EncodedPiece, NoteEvents
+from cadenza.gaps import random_gap
 from cadenza.schema import NOT_APPLICABLE, Schema
 from cadenza.score import DRUM_KIT, TEMPO, Score, transpose
 from cadenza.vocabulary import EventArray
@@ -31,9 +33,15 @@ class Representation(Protocol):
         """Events (N, fields) of a score."""
 
     def encode_piece(
-        self, score: Score, *, bars_to_come: int | None = None, matches: bool = True
+        self,
+        score: Score,
+        *,
+        bars_to_come: int | None = None,
+        matches: bool = True,
+        gap: DrawGap | None = None,
     ) -> EncodedPiece:
-        """Events of a score and their context, which may tell how many bars are left, and what matches."""
+        """Events of a score and their context, which may tell how many bars are left, what matches, and what
+        surrounds a gap."""
 
     def decode(self, events: NDArray[Any]) -> Score:
         """Score of events (N, fields)."""
@@ -50,25 +58,29 @@ class Augmentation:
     stretch: float = 0.05  # of tempo; free performances are stretched in time
     bars_left_share: float = 0.5  # of pieces that tell the network how many bars are left
     matches_share: float = 0.5  # of pieces that tell what followed when the same was heard before
+    gap_share: float = 0.25  # of pieces in which a gap is filled
 
 
 @dataclass(frozen=True)
 class Batch:
     """events (B, T + 1, fields) and context (B, T + 1, context fields): inputs [:, :-1], targets [:, 1:].
 
-    starts (B,) tells which rows begin a piece; rows that are too short end in not-applicable events.
+    facts (B, size) are about the whole pieces. starts (B,) tells which rows begin a piece; rows that are too
+    short end in not-applicable events.
     """
 
     events: NDArray[np.int64]
     context: NDArray[np.int64]
+    facts: NDArray[np.float32]
     starts: NDArray[np.bool_]
 
 
 def with_start(piece: EncodedPiece) -> EncodedPiece:
     """The piece with an empty event in front, from which its first event is predicted."""
-    return EncodedPiece(
-        np.insert(piece.events, 0, NOT_APPLICABLE, axis=0),
-        np.insert(piece.context, 0, NOT_APPLICABLE, axis=0),
+    return replace(
+        piece,
+        events=np.insert(piece.events, 0, NOT_APPLICABLE, axis=0),
+        context=np.insert(piece.context, 0, NOT_APPLICABLE, axis=0),
     )
 
 
@@ -133,6 +145,7 @@ class AugmentedScores:
     representation: Representation
     augmentation: Augmentation | None
     seed: int
+    styles: Sequence[str] | None = None  # of the scores; without them nothing is told of a piece as a whole
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -143,14 +156,22 @@ class AugmentedScores:
         score = self.scores[index]
         if self.augmentation is None:
             return self.representation.encode_piece(score)
-        bars_left, matches = rng.random(2) < (
+        bars_left, matches, gap = rng.random(3) < (
             self.augmentation.bars_left_share,
             self.augmentation.matches_share,
+            self.augmentation.gap_share,
         )
         changed = augment(score, self.augmentation, rng)
-        return self.representation.encode_piece(
-            changed, bars_to_come=0 if bars_left else None, matches=bool(matches)
+        piece = self.representation.encode_piece(
+            changed,
+            bars_to_come=0 if bars_left or gap else None,
+            matches=bool(matches),
+            gap=partial(random_gap, rng) if gap else None,
         )
+        if self.styles is None or not isinstance(self.representation, NoteEvents):
+            return piece
+        character = self.representation.character
+        return replace(piece, facts=character.some(character.facts(changed, self.styles[index]), rng))
 
 
 class WindowStream:
@@ -194,7 +215,7 @@ class WindowStream:
             piece = self._piece(lane)
         part = slice(start, start + self.length + 1)
         self.position[lane] = (draw, start + self.length)
-        return EncodedPiece(piece.events[part], piece.context[part]), start == 0
+        return replace(piece, events=piece.events[part], context=piece.context[part]), start == 0
 
     def _piece(self, lane: int) -> EncodedPiece:
         if lane not in self.buffers:
@@ -230,7 +251,12 @@ def padded(group: Sequence[EncodedPiece], length: int) -> Batch:
     shape = (len(group), length)
     events = np.full((*shape, group[0].events.shape[1]), NOT_APPLICABLE, dtype=np.int64)
     context = np.full((*shape, group[0].context.shape[1]), NOT_APPLICABLE, dtype=np.int64)
+    facts = np.zeros(
+        (len(group), max((len(p.facts) for p in group if p.facts is not None), default=0)), np.float32
+    )
     for row, piece in enumerate(group):
         events[row, : len(piece)] = piece.events
         context[row, : len(piece)] = piece.context
-    return Batch(events, context, np.ones(len(group), bool))
+        if piece.facts is not None:
+            facts[row] = piece.facts
+    return Batch(events, context, facts, np.ones(len(group), bool))

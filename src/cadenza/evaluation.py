@@ -65,7 +65,8 @@ def evaluate_graph(
     likelihood = Likelihood()
     for batch in padded_batches(pieces):
         columns = np.concatenate([batch.events, batch.context], axis=2)[:, :-1]
-        x, logits, _ = model.advance_far(columns, model.initial_state(len(columns)))
+        state = model.initial_state(len(columns), batch.facts if batch.facts.shape[1] else None)
+        x, logits, _ = model.advance_far(columns, state)
         nats = _nats(model, representation.schema, x, logits, batch)
         for row, events in enumerate(batch.events[:, 1:]):
             likelihood.add(representation, events, nats[row])

@@ -15,15 +15,18 @@ score has exactly one encoding. A piece begins with its metre and tempo and ends
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cadenza.context import Bars, context_fields, context_of
+from cadenza.character import Character
+from cadenza.context import Bars, bars_of, context_fields, context_of
 from cadenza.errors import InputError
+from cadenza.gaps import Gap
 from cadenza.schema import NOT_APPLICABLE, Field, Schema
 from cadenza.score import (
     DRUM_KIT,
@@ -65,13 +68,16 @@ from cadenza.vocabulary import (
     tempo_of,
 )
 
+DrawGap = Callable[[int, Sequence[int]], Gap]  # from the number of bars and the kinds that play
+
 
 @dataclass(frozen=True)
 class EncodedPiece:
-    """events (N, fields) and context (N, context fields) of one piece."""
+    """events (N, fields), context (N, context fields) and facts (see `character`) of one piece."""
 
     events: EventArray
     context: EventArray
+    facts: NDArray[np.float32] | None = None  # None tells nothing
 
     def __len__(self) -> int:
         return len(self.events)
@@ -84,6 +90,7 @@ class NoteEvents:
     steps_per_quarter: int = 12
     velocity_levels: int = 16
     microtiming: bool = False
+    character: Character = field(default_factory=Character)  # what it can be told of a piece as a whole
 
     def __post_init__(self) -> None:
         if not (isinstance(self.steps_per_quarter, int) and 1 <= self.steps_per_quarter <= 96):
@@ -115,7 +122,7 @@ class NoteEvents:
         if self.microtiming:
             fields.append(Field("shift", SHIFTS))
         sizes = (self.steps_per_quarter, self.max_onset, len(self.durations), self.velocity_levels)
-        return Schema(tuple(fields), context_fields(*sizes), clock=ONSET)
+        return Schema(tuple(fields), context_fields(*sizes), clock=ONSET, facts=self.character.size)
 
     @property
     def ticks_per_quarter(self) -> int:
@@ -210,22 +217,44 @@ class NoteEvents:
         return rows
 
     def encode_piece(
-        self, score: Score, *, bars_to_come: int | None = None, matches: bool = True
+        self,
+        score: Score,
+        *,
+        bars_to_come: int | None = None,
+        matches: bool = True,
+        gap: DrawGap | None = None,
     ) -> EncodedPiece:
         """Events and their context.
 
         bars_to_come: how many bars follow after the piece, 0 if it ends; None does not tell the end.
         matches: whether the context tells what followed when the same events were heard before.
+        gap: draws what counts as new; all else is given, and told ahead of time.
         """
         events = self.encode(score)
-        return EncodedPiece(events, self.context(events, bars_to_come=bars_to_come, matches=matches))
+        around = None
+        if gap is not None:
+            step = np.cumsum(events[:, ONSET].astype(np.int64))
+            bars = int(bars_of(events, self.steps_per_quarter).number_of(step[-1:])[0])
+            around = gap(max(1, bars), kinds_of(events))
+        context = self.context(events, bars_to_come=bars_to_come, matches=matches, gap=around)
+        return EncodedPiece(events, context)
 
     def context(
-        self, events: EventArray, *, bars_to_come: int | None = None, matches: bool = True
+        self,
+        events: EventArray,
+        *,
+        bars_to_come: int | None = None,
+        matches: bool = True,
+        gap: Gap | None = None,
     ) -> EventArray:
-        """Context (N, context fields) of events (N, fields), as `encode_piece` gives it."""
+        """Context (N, context fields) of events (N, fields), as `encode_piece` gives it, around a gap."""
         return context_of(
-            events, self.steps_per_quarter, self.max_onset, bars_to_come=bars_to_come, matches=matches
+            events,
+            self.steps_per_quarter,
+            self.max_onset,
+            bars_to_come=bars_to_come,
+            matches=matches,
+            gap=gap,
         )
 
     def _rows(
@@ -315,6 +344,12 @@ def _from_start(step: IntArray, value: IntArray, default: int, end: int | None) 
         step, value = np.insert(step, 0, 0), np.insert(value, 0, default)
     before_end = step < end if end is not None else slice(None)
     return _changes(step[before_end], value[before_end])
+
+
+def kinds_of(events: EventArray) -> list[int]:
+    """The instruments and kits that play in events (N, fields)."""
+    kinds = np.unique(events[:, KIND])
+    return [int(kind) for kind in kinds if FIRST_INSTRUMENT <= kind < REST_KIND]
 
 
 def _tempo_levels(tempi: NoteArray, ratio: float, end: int | None) -> _StepValues:

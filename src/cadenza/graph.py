@@ -4,7 +4,8 @@ One graph advances the state and gives the logits of the first field (`trunk`), 
 after it takes the one before and gives its logits.
 They are written node by node, so that nothing but the arithmetic is in them:
 
-    trunk:       columns (B, T, F + C) of events and context, state... -> x (N, W), logits (N, size), state...
+    trunk:       columns (B, T, F + C) of events and context, facts (B, size), state...
+                 -> x (N, W), logits (N, size), state...
                  N = B * T; a state that keeps the last events comes out with the new ones behind it
     head_k > 0:  x (N, W), columns (N, 1 + known with it) of field k - 1 and context -> x, logits
 
@@ -24,7 +25,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from cadenza.schema import Field, Schema
+from cadenza.schema import FACTS, Field, Schema
 
 OPSET, IR_VERSION = 23, 11
 LARGE = 1024  # numbers in a weight that is worth keeping small
@@ -103,11 +104,15 @@ def _trunk(weights: Weights, config: dict[str, Any], schema: Schema) -> onnx.Mod
     b = _Builder()
     fields = [*schema.fields, *schema.context]
     inputs = [_integer("columns", ["B", "T", len(fields)])]
+    x = b.summed_embedding("columns", weights["embed.weight"], fields, 2, "embed")
+    if schema.facts:
+        inputs.append(_float(FACTS, ["B", schema.facts]))
+        x = _with_facts(b, weights, x)
     if config["architecture"] == "transformer":
-        hidden, more, states = _transformer(b, weights, config, fields)
+        hidden, more, states = _transformer(b, weights, config, x)
         inputs += more
     else:
-        hidden, states = _recurrent(b, weights, config, fields)
+        hidden, states = _recurrent(b, weights, config, x)
     if "norm.weight" in weights:
         b.layer_norm(hidden, weights, "norm", "x")
     else:
@@ -124,14 +129,20 @@ def _trunk(weights: Weights, config: dict[str, Any], schema: Schema) -> onnx.Mod
     return b.model(inputs, outputs)
 
 
+def _with_facts(b: _Builder, weights: Weights, x: str) -> str:
+    """x (B, T, W) plus what the facts add to every event of a piece."""
+    table = b.constant("facts.weight", np.ascontiguousarray(weights["facts.weight"].T))
+    added = b.node("MatMul", [FACTS, table], "facts.added")
+    return b.node(
+        "Add", [x, b.node("Unsqueeze", [added, b.integers("facts.axis", [1])], "facts.all")], "told"
+    )
+
+
 States = dict[str, list[Any]]  # shapes of the state inputs by name
 MEMORY = "memory"  # in a shape: a ring of slots, of which each event overwrites the oldest
 
 
-def _recurrent(
-    b: _Builder, weights: Weights, config: dict[str, Any], fields: Sequence[Field]
-) -> tuple[str, States]:
-    embedded = b.summed_embedding("columns", weights["embed.weight"], fields, 2, "embed")
+def _recurrent(b: _Builder, weights: Weights, config: dict[str, Any], embedded: str) -> tuple[str, States]:
     x = b.node("Transpose", [embedded], "embedded", perm=[1, 0, 2])
     names: list[str] = []
     for layer in range(config["layers"]):
@@ -174,7 +185,7 @@ def _cell(b: _Builder, weights: Weights, config: dict[str, Any], layer: int, x: 
 
 
 def _transformer(
-    b: _Builder, weights: Weights, config: dict[str, Any], fields: Sequence[Field]
+    b: _Builder, weights: Weights, config: dict[str, Any], embedded: str
 ) -> tuple[str, list[Any], States]:
     """See models.transformer: the same arithmetic, but the memory is a ring, whose order does not matter.
 
@@ -182,8 +193,7 @@ def _transformer(
     turn by, and what to add to the scores (B, 1, T, memory + T), 0 or far below it.
     """
     width, heads, memory = config["width"], config["heads"], config["memory"]
-    flat = b.node("Reshape", ["columns", b.integers("flat", [-1, len(fields)])], "flat_columns")
-    x = b.summed_embedding(flat, weights["embed.weight"], fields, 1, "embed")
+    x = b.node("Reshape", [embedded, b.integers("flat", [-1, width])], "embedded")
     shape = b.node("Shape", ["columns"], "batch_and_length", start=0, end=2)
     by_event = b.node("Concat", [shape, b.integers("width", [3 * width])], "by_event", axis=0)
     states: States = {}

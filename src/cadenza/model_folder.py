@@ -18,6 +18,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from cadenza.character import Character
 from cadenza.dataset import Representation
 from cadenza.errors import InputError, ModelError
 from cadenza.events import NoteEvents
@@ -26,7 +27,7 @@ from cadenza.runtime import GraphModel
 from cadenza.sampling import SamplingOptions
 from cadenza.tokens import NotesAndChords
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 CONFIG, REPRESENTATION, WEIGHTS = "config.json", "representation.json", "model.safetensors"
 LOG, CURVE, CARD, STATE = "training-log.jsonl", "loss.svg", "README.md", "training-state.safetensors"
 
@@ -46,6 +47,8 @@ def representation_from(data: dict[str, Any]) -> Representation:
     kinds: dict[str, Any] = {"note-events": NoteEvents, "notes-and-chords": NotesAndChords}
     options = dict(data)
     kind = options.pop("type", None)
+    if "character" in options:
+        options["character"] = Character.from_dict(options["character"])
     if kind not in kinds:
         raise ModelError(f"unknown representation {kind!r}; update cadenza.")
     if kind == "notes-and-chords":

@@ -162,15 +162,19 @@ def generate(
     options: SamplingOptions,
     randoms: Sequence[np.random.Generator],
     prompt: tuple[IntArray, IntArray] | None = None,
+    facts: FloatArray | None = None,
 ) -> Iterator[list[tuple[int, list[int]]]]:
     """Yield (candidate, event) of all candidates that are not done yet, event by event.
 
     grammars, randoms: one for each candidate. prompt: events and context (T, ...) common to all of them,
-    which the grammars have advanced over already; without it a piece begins.
+    which the grammars have advanced over already; without it a piece begins. facts (size,): what all are like.
     """
     noise = Noise(randoms, sum(field.size for field in schema.fields))
     playing = list(range(len(grammars)))
-    steps, logits = _start(model, len(playing), len(schema.fields), prompt, grammars[0])
+    columns = np.full((1, len(schema.fields) + len(schema.context)), NOT_APPLICABLE, np.int64)
+    if prompt is not None:
+        columns = np.concatenate([columns, np.concatenate(prompt, axis=1)])
+    steps, logits = _start(model, len(playing), columns, facts)
     while True:
         those = [grammars[n] for n in playing]
         events, contexts = _next_events(steps, those, logits, schema, noise.next(), options)
@@ -188,13 +192,10 @@ def generate(
 
 
 def _start(
-    model: GraphModel, batch: int, n_fields: int, prompt: tuple[IntArray, IntArray] | None, grammar: Grammar
+    model: GraphModel, batch: int, columns: IntArray, facts: FloatArray | None
 ) -> tuple[Stepper, FloatArray]:
-    """Where every candidate begins, and the logits (B, size) of its first field."""
-    columns = np.full((1, n_fields + len(grammar.no_context())), NOT_APPLICABLE, np.int64)
-    if prompt is not None:
-        columns = np.concatenate([columns, np.concatenate(prompt, axis=1)])
-    x, logits, state = model.advance_far(columns[None], model.initial_state(1))
+    """Where every candidate begins after these events (T, columns), and the logits (B, size) of its first field."""
+    x, logits, state = model.advance_far(columns[None], model.initial_state(1, facts))
     everyone = [0] * batch
     return Stepper(model, model.rows(state, everyone), x[everyone, -1]), logits[everyone, -1]
 

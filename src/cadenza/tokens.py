@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadenza.errors import InputError
-from cadenza.events import EncodedPiece
+from cadenza.events import DrawGap, EncodedPiece
 from cadenza.schema import NEVER, Field, Schema
 from cadenza.score import DRUM_KIT, Score, make_notes, pitch_name
 from cadenza.vocabulary import EventArray
@@ -74,7 +74,12 @@ class NotesAndChords:
         return np.array(values, dtype=np.int32).reshape(-1, 1)
 
     def encode_piece(
-        self, score: Score, *, bars_to_come: int | None = None, matches: bool = True
+        self,
+        score: Score,
+        *,
+        bars_to_come: int | None = None,
+        matches: bool = True,
+        gap: DrawGap | None = None,
     ) -> EncodedPiece:
         """Events, and no context."""
         events = self.encode(score)

@@ -24,6 +24,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from cadenza.ahead import Ahead
+from cadenza.character import Character
 from cadenza.corpus import Corpus, Piece, scan, split
 from cadenza.dataset import (
     Augmentation,
@@ -157,7 +158,12 @@ def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None 
             warnings.append(
                 f"{off_grid} of {len(corpus.pieces)} pieces are unquantised and were put on the grid"
             )
-        representation = NoteEvents(options.steps_per_quarter, options.velocity_levels, microtiming)
+        character = Character.of(
+            [piece.score for piece in train_pieces], [piece.style for piece in train_pieces]
+        )
+        representation = NoteEvents(
+            options.steps_per_quarter, options.velocity_levels, microtiming, character
+        )
         repertoire = Repertoire.of([representation.encode(piece.score) for piece in train_pieces])
     return Prepared(corpus, train_pieces, held_out, representation, repertoire, warnings)
 
@@ -245,7 +251,8 @@ class _Run:
         self.minutes, self.epochs = given.minutes, given.epochs
         self.augmentation = self._augmentation()
         scores = [piece.score for piece in prepared.train]
-        source = AugmentedScores(scores, prepared.representation, self.augmentation, options.seed)
+        styles = [piece.style for piece in prepared.train]
+        source = AugmentedScores(scores, prepared.representation, self.augmentation, options.seed, styles)
         self.learner = self._new_learner(source)
         self.judged = build_model(self.model_config, prepared.representation.schema).to(self.learner.device)
         self.stream = Ahead(
@@ -553,8 +560,8 @@ def evaluate_model(
     model.eval()
     with torch.inference_mode(), autocast(device):
         for batch in batches:
-            events, context = to_device(batch, device)
-            hidden, _ = model(events[:, :-1], context[:, :-1])
+            events, context, facts = to_device(batch, device)
+            hidden, _ = model(events[:, :-1], context[:, :-1], facts=facts)
             nats = model.nats(hidden, events[:, 1:], context[:, 1:]).float().cpu().numpy()
             for row in range(len(nats)):
                 likelihood.add(representation, batch.events[row, 1:], nats[row])

@@ -1,0 +1,194 @@
+"""Character: what a piece is like as a whole, its style and its measured mood, which a network can be told.
+
+A style is a sub-folder of the corpus. Folders have no captions, so moods are words for what can be measured:
+
+    density    notes in a quarter          sparse, dense
+    register   mean key                    low, high
+    loudness   mean velocity               soft, loud
+    tempo      quarters a minute           slow, fast
+    mode       of the estimated key        minor, major
+
+each a level of the corpus itself: its lowest, middle or highest third.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cadenza.errors import InputError
+from cadenza.score import DEFAULT_QPM, DRUM_KIT, Score, estimate_key
+
+FloatArray = NDArray[np.float32]
+
+LEVELS = {
+    "density": ("sparse", "", "dense"),
+    "register": ("low", "", "high"),
+    "loudness": ("soft", "", "loud"),
+    "tempo": ("slow", "", "fast"),
+    "mode": ("minor", "major"),
+}
+MOODS = {
+    "happy": ("major", "fast", "high"),
+    "sad": ("minor", "slow", "low"),
+    "calm": ("slow", "soft", "sparse"),
+    "energetic": ("fast", "loud", "dense"),
+    "dark": ("minor", "low"),
+    "bright": ("major", "high"),
+    "tender": ("major", "slow", "soft"),
+    "dramatic": ("minor", "loud", "dense"),
+}
+_LEVEL_OF = {word: (name, n) for name, words in LEVELS.items() for n, word in enumerate(words) if word}
+
+
+def measure(score: Score) -> dict[str, float]:
+    """What moods are words for, of one piece with notes; the mode is 0 (minor) or 1."""
+    notes = score.notes
+    pitched = notes[notes["instrument"] < DRUM_KIT]
+    quarters = max(1.0, score.end / score.ticks_per_quarter)
+    starts = np.append(score.tempi["tick"], score.end) if len(score.tempi) else np.array([0, score.end])
+    lasts = np.maximum(np.diff(starts), 0)
+    qpm = score.tempi["qpm"] if len(score.tempi) else np.array([DEFAULT_QPM])
+    return {
+        "density": len(notes) / quarters,
+        "register": float(pitched["pitch"].mean()) if len(pitched) else 60.0,
+        "loudness": float(notes["velocity"].mean()) if len(notes) else 64.0,
+        "tempo": float(np.average(qpm, weights=lasts)) if lasts.sum() else float(qpm[0]),
+        "mode": float(estimate_key(score).endswith("major")),
+    }
+
+
+@dataclass(frozen=True)
+class Character:
+    """What a corpus has to tell: its styles, if there are several, and where its thirds lie.
+
+    Facts are weights (size,), one for each style and level: 1 for what a piece is, all 0 where nothing is told.
+    """
+
+    styles: tuple[str, ...] = ()
+    thirds: dict[str, tuple[float, float]] = field(default_factory=dict)  # of what differs between pieces
+
+    @classmethod
+    def of(cls, scores: Sequence[Score], styles: Sequence[str]) -> Character:
+        """Of a corpus of scores, each with its style."""
+        names = sorted(set(styles))
+        found = [measure(score) for score in scores]
+        thirds = {}
+        for name in LEVELS:
+            values = [values[name] for values in found]
+            low, high = (0.0, 1.0) if name == "mode" else np.quantile(values, [1 / 3, 2 / 3])
+            if low < high and min(values) < max(values):
+                thirds[name] = (float(low), float(high))
+        return cls(tuple(names) if len(names) > 1 else (), thirds)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Character:
+        """Inverse of `asdict`; raises TypeError, ValueError, KeyError or AttributeError if it is damaged."""
+        thirds = {str(n): (float(low), float(high)) for n, (low, high) in data["thirds"].items()}
+        if not set(thirds) <= set(LEVELS):
+            raise ValueError("unknown attributes")
+        return cls(tuple(map(str, data["styles"])), thirds)
+
+    @cached_property
+    def groups(self) -> dict[str, slice]:
+        """Where the facts about style and about each attribute stand."""
+        sizes = {"style": len(self.styles)} | {name: len(LEVELS[name]) for name in self.thirds}
+        ends = np.cumsum(list(sizes.values())).tolist()
+        return {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
+
+    @property
+    def size(self) -> int:
+        """How many facts there are."""
+        return len(self.styles) + sum(len(LEVELS[name]) for name in self.thirds)
+
+    def level(self, name: str, value: float) -> int:
+        """Number of the level of a measured attribute."""
+        low, high = self.thirds[name]
+        if name == "mode":
+            return int(value > 0)
+        return 0 if value <= low else 2 if value >= high else 1
+
+    def facts(self, score: Score, style: str) -> FloatArray:
+        """All facts (size,) about a piece."""
+        found = np.zeros(self.size, np.float32)
+        if style in self.styles:
+            found[self.styles.index(style)] = 1
+        values = measure(score)
+        for name in self.thirds:
+            found[self.groups[name].start + self.level(name, values[name])] = 1
+        return found
+
+    def some(self, facts: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """The facts with whole groups left out: all of them half of the time, each by itself else."""
+        told = facts.copy()
+        everything = rng.random() < 0.5
+        for where in self.groups.values():
+            if everything or rng.random() < 0.4:
+                told[where] = 0
+        return told
+
+    def wished(self, style: str | None = None, mood: str | None = None) -> FloatArray:
+        """Facts (size,) from the words of a user; raises InputError for what this corpus cannot tell."""
+        found = np.zeros(self.size, np.float32)
+        for name, share in parse_styles(style).items():
+            found[self._style(name)] += share
+        for word in parse_mood(mood):
+            name, level = _LEVEL_OF[word]
+            if name not in self.thirds:
+                if word in (mood or ""):
+                    raise InputError(
+                        f"mood {word!r}: the model's pieces are all alike in {name}; leave it out."
+                    )
+                continue
+            where = self.groups[name]
+            if found[where].any() and not found[where.start + level]:
+                raise InputError(f"mood {mood!r} asks for two kinds of {name}; leave one out.")
+            found[where.start + level] = 1
+        return found
+
+    def _style(self, name: str) -> int:
+        lowered = [style.lower() for style in self.styles]
+        if name.lower() in lowered:
+            return lowered.index(name.lower())
+        if not self.styles:
+            raise InputError(
+                "the model knows no styles, since its folder had no sub-folders; leave the style out."
+            )
+        raise InputError(
+            f"the model never saw the style {name}; those it knows are {', '.join(self.styles)}."
+        )
+
+
+def parse_styles(text: str | None) -> dict[str, float]:
+    """Shares, which sum to 1, by style, from "bach" or "bach:0.7, ragtime:0.3"."""
+    found: dict[str, float] = {}
+    for part in [] if text is None else text.split(","):
+        name, _, share = map(str.strip, part.partition(":"))
+        if not name:
+            raise InputError(f"style {text!r} is not a style, or a mixture such as bach:0.7, ragtime:0.3.")
+        try:
+            weight = float(share or 1)
+        except ValueError:
+            weight = -1.0
+        if not 0 < weight < 1e6:
+            raise InputError(f"style {part.strip()!r}: the share must be a number above 0.")
+        found[name] = found.get(name, 0.0) + weight
+    total = sum(found.values())
+    return {name: weight / total for name, weight in found.items()}
+
+
+def parse_mood(text: str | None) -> list[str]:
+    """Levels such as "slow" from words such as "sad, loud"."""
+    found: list[str] = []
+    for word in re.findall(r"[^\s,]+", (text or "").lower()):
+        if word not in MOODS and word not in _LEVEL_OF:
+            known = ", ".join([*MOODS, *_LEVEL_OF])
+            raise InputError(f"mood: {word!r} is none of the words {known}.")
+        found += MOODS.get(word, (word,))
+    return found
