@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from cadenza import Composer
-from cadenza.composer import until
 from cadenza.corpus import scan, split
+from cadenza.likeness import first_bars
 from cadenza.model_folder import bundled_corpus
-from cadenza.score import Score, bar_lines
+from cadenza.score import Score
 from cadenza.statistics import describe
 
 MEASURES = (
@@ -58,7 +58,7 @@ def main() -> None:
     composer = Composer.from_pretrained(arguments.model)
     _, held_out = split(scan(arguments.corpus).pieces)
     quantise = composer.representation.quantise  # type: ignore[attr-defined]
-    real = _described([_first_bars(quantise(piece.score), arguments.bars) for piece in held_out])
+    real = _described([first_bars(quantise(piece.score), arguments.bars) for piece in held_out])
     low, high = np.percentile(real, 10, axis=0), np.percentile(real, 90, axis=0)
     rows: dict[str, Any] = {"held out": dict(zip(MEASURES, np.mean(real, axis=0).tolist(), strict=True))}
     print(f"{'setting':<34}" + "".join(f"{name[:14]:>16}" for name in MEASURES))
@@ -72,11 +72,6 @@ def main() -> None:
         rows[name] = dict(zip(MEASURES, np.mean(composed, axis=0).tolist(), strict=True))
         rows[name]["inside"] = float(inside.mean())
     print(json.dumps(rows))
-
-
-def _first_bars(score: Score, bars: int) -> Score:
-    lines = bar_lines(score, score.end)
-    return until(score, int(lines[min(bars, len(lines) - 1)]))
 
 
 def _described(scores: list[Score]) -> np.typing.NDArray[np.float64]:

@@ -24,11 +24,12 @@ from typing import Any
 
 from benchmarks.speed import is_multiplied, matrix_product, rate
 from benchmarks.tutorial import exit_code, require
-from cadenza.composer import ComposeOptions, Composer
+from cadenza.composer import Composer
 from cadenza.corpus import Piece, scan
 from cadenza.errors import CadenzaError
 from cadenza.evaluation import evaluate_graph
 from cadenza.model_folder import LOG, ModelFolder
+from cadenza.options import ComposeOptions
 from cadenza.presets import ARCHITECTURES, PRESETS
 
 ROUNDS, JUDGED_PIECES = 3, 10

@@ -32,13 +32,14 @@ from numpy.typing import NDArray
 
 from benchmarks import tutorial
 from benchmarks.tutorial import exit_code, require, say
-from cadenza.composer import BATCH, ComposeOptions, Composer
+from cadenza.composer import BATCH, Composer
 from cadenza.corpus import Corpus, Piece, scan
 from cadenza.errors import CadenzaError, InputError
 from cadenza.events import NoteEvents
 from cadenza.grammar import NoteGrammar
 from cadenza.midi import read_midi
 from cadenza.model_folder import WEIGHTS
+from cadenza.options import ComposeOptions
 from cadenza.runtime import Stepper
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ from cadenza.errors import CadenzaError, InputError, MidiError, ModelError, Stor
 from cadenza.version import __version__
 
 if TYPE_CHECKING:
-    from cadenza.composer import ComposeOptions, Composer, Composition
+    from cadenza.composer import Composer, Composition
     from cadenza.corpus import Corpus, scan
     from cadenza.midi import read_midi, write_midi
+    from cadenza.options import ComposeOptions
     from cadenza.score import Score
     from cadenza.training import TrainingOptions, train
 
@@ -41,7 +42,7 @@ __all__ = [
 
 # Imported at first use, so that `cadenza --help` is quick and nothing but `train` needs torch.
 _HOME = {
-    "ComposeOptions": "composer",
+    "ComposeOptions": "options",
     "Composer": "composer",
     "Composition": "composer",
     "Corpus": "corpus",

@@ -23,27 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadenza.errors import InputError
+from cadenza.moods import LEVELS, MOODS
 from cadenza.score import DEFAULT_QPM, DRUM_KIT, Score, estimate_key
 
 FloatArray = NDArray[np.float32]
 
-LEVELS = {
-    "density": ("sparse", "", "dense"),
-    "register": ("low", "", "high"),
-    "loudness": ("soft", "", "loud"),
-    "tempo": ("slow", "", "fast"),
-    "mode": ("minor", "major"),
-}
-MOODS = {
-    "happy": ("major", "fast", "high"),
-    "sad": ("minor", "slow", "low"),
-    "calm": ("slow", "soft", "sparse"),
-    "energetic": ("fast", "loud", "dense"),
-    "dark": ("minor", "low"),
-    "bright": ("major", "high"),
-    "tender": ("major", "slow", "soft"),
-    "dramatic": ("minor", "loud", "dense"),
-}
 _LEVEL_OF = {word: (name, n) for name, words in LEVELS.items() for n, word in enumerate(words) if word}
 
 

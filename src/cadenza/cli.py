@@ -22,8 +22,8 @@ from cadenza.presets import ARCHITECTURES, PRESETS
 from cadenza.version import __version__
 
 if TYPE_CHECKING:
-    from cadenza.composer import ComposeOptions
     from cadenza.corpus import Corpus, FileReport
+    from cadenza.options import ComposeOptions
     from cadenza.training import Progress
 
 DEFAULT_FOLDER = "midi_songs"
@@ -92,7 +92,7 @@ def compose(arguments: argparse.Namespace) -> None:
     if arguments.again is None:
         _compose(arguments.model, arguments.out, arguments)
         return
-    others = [*_given(arguments), *(["prompt"] if arguments.prompt is not None else [])]
+    others = [*_given(arguments), *_music(arguments), *(["continue"] if arguments.goes_on else [])]
     if others:
         raise InputError(f"--again takes all from its file; leave out --{others[0].replace('_', '-')}.")
     _compose_again(arguments.model, arguments.out, arguments.again)
@@ -275,19 +275,57 @@ def _show_progress(meter: _Meter, progress: Progress) -> None:
 
 
 def _compose_options(arguments: argparse.Namespace) -> ComposeOptions:
-    from cadenza.composer import ComposeOptions
+    from cadenza.options import ComposeOptions
 
     if arguments.prompt is None and arguments.prompt_bars is not None:
         raise InputError("--prompt-bars needs --prompt FILE.")
-    return ComposeOptions(**{"num": 4, **_given(arguments)})
+    return ComposeOptions(**{"num": 4, **_result_options(arguments.goes_on), **_given(arguments)})
+
+
+def _music(arguments: argparse.Namespace) -> dict[str, Path]:
+    """What is to be made out of the user's music, and its file."""
+    from cadenza.tasks import USES
+
+    found = {use: path for use in USES if (path := getattr(arguments, use)) is not None}
+    if arguments.goes_on is not None:
+        found["prompt"] = arguments.goes_on
+    return found
+
+
+def _result_options(result: Path | None) -> dict[str, Any]:
+    """The wishes that a result was composed with, as its sidecar tells, which hold for what goes on from it."""
+    from cadenza.options import CONTROLS
+
+    if result is None:
+        return {}
+    sidecar = result.with_suffix(".json")
+    try:
+        options = json.loads(sidecar.read_bytes())["options"]
+        return {name: options[name] for name in (*CONTROLS, "style", "mood") if name in options}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{sidecar}: cannot be read; --continue needs a result with its JSON file beside it, "
+            "--prompt takes any MIDI file."
+        ) from error
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     """Options of composing, which are named like the fields of ComposeOptions."""
-    from cadenza.composer import ComposeOptions
+    from cadenza.options import ComposeOptions
 
     names = [field.name for field in fields(ComposeOptions)]
-    return {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    found = {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
+    if (bars := found.get("bars")) is not None and (arguments.infill or arguments.vary):
+        found["fill_bars"] = found.pop("bars")
+    elif bars is not None:
+        found["bars"] = _whole_bars(bars)
+    return found
+
+
+def _whole_bars(text: str) -> int:
+    if not text.isdecimal():
+        raise InputError(f"--bars {text}: bars such as 9-12 are for --infill and --vary; give a number.")
+    return int(text)
 
 
 def _check_composing(arguments: argparse.Namespace) -> None:
@@ -300,11 +338,11 @@ def _check_composing(arguments: argparse.Namespace) -> None:
         raise InputError(
             f"preset {arguments.preset} cannot keep to {next(iter(options.wishes()))}; choose another one."
         )
-    if arguments.prompt is not None:
+    for use, path in _music(arguments).items():
         if PRESETS[arguments.preset].representation != "note-events":
-            raise InputError(f"preset {arguments.preset} cannot continue a prompt; choose another one.")
-        if not len(read_midi(arguments.prompt)):
-            raise InputError(f"{arguments.prompt}: has no notes to continue; choose another file.")
+            raise InputError(f"preset {arguments.preset} cannot work with --{use}; choose another one.")
+        if not len(read_midi(path)):
+            raise InputError(f"{path}: has no notes; choose another file.")
 
 
 def _compose(model: Path | None, out: Path, arguments: argparse.Namespace) -> Path:
@@ -314,17 +352,28 @@ def _compose(model: Path | None, out: Path, arguments: argparse.Namespace) -> Pa
     options = _compose_options(arguments)
     meter = _Meter()
     composer = Composer.from_pretrained(model)
+    for note in composer.notes_on(options, *_music(arguments)):
+        _tell(f"note: {note}")
     pieces = composer.compose_many(
-        prompt=arguments.prompt,
+        **_music(arguments),
         options=options,
         on_events=lambda n: meter.show(f"composing, {n:,} events"),
         workers=0,
     )
     _make_folder(out)
+    scores: dict[str, float] = {}
     for n, piece in enumerate(pieces, 1):
         meter.clear()
-        for path in piece.save_all(out, _name(n, options.num)):
+        name = _name(n, options.num)
+        for path in piece.save_all(out, name):
             print(path)
+        scores[name] = piece.sidecar["likeness"]
+    if len(scores) > 1:
+        ranked = sorted(scores, key=lambda name: -scores[name])
+        _tell(
+            "most like what the model learned from: "
+            + ", ".join(f"{name} ({scores[name]:.2f})" for name in ranked)
+        )
     return out / f"{_name(1, options.num)}.mid"
 
 
@@ -531,19 +580,63 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
 def _add_composing_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num", type=_natural, help="how many pieces (default 4)")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--bars", type=_natural, help="how many bars to compose (default 16)")
+    length.add_argument(
+        "--bars", metavar="N", help="how many bars to compose (default 16); which to fill, such as 9-12"
+    )
     length.add_argument("--seconds", type=_positive, help="how long, to the nearest bar, instead of --bars")
+    parser.add_argument("--style", help='a sub-folder learned from, or a mixture: "bach:0.7, ragtime:0.3"')
+    parser.add_argument("--mood", help=f'words such as "sad, loud", which stand for: {_mood_words()}')
+    parser.add_argument(
+        "--surprise", metavar="0..1", type=float, help="one dial: 0 safest, 0.5 as usual, 1 most adventurous"
+    )
     parser.add_argument("--temperature", type=float, help="above 1 more surprising, below 1 safer")
     parser.add_argument("--top-p", type=float, help="keep the likeliest values up to this probability")
     parser.add_argument("--top-k", type=_natural, help="keep this many of the likeliest values")
     parser.add_argument("--min-p", type=float, help="drop values below this share of the second likeliest")
-    parser.add_argument(
-        "--prompt", metavar="FILE", type=Path, help="MIDI file to continue; the new bars come on top"
-    )
-    parser.add_argument(
-        "--prompt-bars", metavar="N", type=_natural, help="use its first N bars (default: all)"
-    )
+    _add_music(parser.add_argument_group("out of your own music"))
     _add_controls(parser.add_argument_group("what every piece keeps to"))
+
+
+def _mood_words() -> str:
+    from cadenza.moods import LEVELS, MOODS
+
+    words = ", ".join(word for words in LEVELS.values() for word in words if word)
+    return "; ".join(f"{mood} = {' '.join(levels)}" for mood, levels in MOODS.items()) + f"; and {words}"
+
+
+def _add_music(group: Any) -> None:
+    uses = group.add_mutually_exclusive_group()
+    uses.add_argument("--prompt", metavar="FILE", type=Path, help="go on from this MIDI file")
+    uses.add_argument(
+        "--continue",
+        dest="goes_on",
+        metavar="FILE",
+        type=Path,
+        help="go on from a result such as 003.mid, with what it was asked to keep to",
+    )
+    uses.add_argument(
+        "--infill",
+        metavar="FILE",
+        type=Path,
+        help="compose the bars --bars 9-12, or the instruments --tracks",
+    )
+    uses.add_argument(
+        "--vary", metavar="FILE", type=Path, help="compose a part of it anew, as told by --amount"
+    )
+    uses.add_argument("--humanise", metavar="FILE", type=Path, help="play its notes with loudness and timing")
+    uses.add_argument(
+        "--orchestrate",
+        metavar="FILE",
+        type=Path,
+        help="have its notes played by others, or by --instruments",
+    )
+    group.add_argument(
+        "--prompt-bars", metavar="N", type=_natural, help="go on from its first N bars (default: all)"
+    )
+    group.add_argument(
+        "--tracks", metavar="NAMES", help='fill or vary these instruments, or add them: "bass, drums"'
+    )
+    group.add_argument("--amount", metavar="0..1", type=float, help="how much to vary (default 0.3)")
 
 
 def _add_controls(group: Any) -> None:
@@ -563,6 +656,9 @@ def _add_controls(group: Any) -> None:
         "--polyphony", metavar="N", type=_natural, help="notes that an instrument sounds at once"
     )
     group.add_argument("--density", metavar="N-N", help='least and most notes in a bar: "4-12", "4-", "-12"')
+    group.add_argument(
+        "--max-repeat", metavar="N", type=_natural, help="no passage of more than N bars comes twice"
+    )
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:

@@ -29,7 +29,7 @@ from __future__ import annotations
 import copy
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -103,15 +103,16 @@ def context_fields(
         ContextField("ahead_onset", max_onset + 1, PITCH),
         ContextField("ahead_kind", N_KINDS, PITCH),
         ContextField("ahead_pitch", 128, PITCH),
-        *(ContextField(f"coming_onset_{lag}", max_onset + 1, ONSET) for lag in LAGS_AHEAD),
-        *(ContextField(f"coming_pitch_{lag}", 128, KIND) for lag in LAGS_AHEAD),
+        # What is heard some bars later is as telling as what was heard earlier.
+        *(ContextField(f"coming_onset_{n}", max_onset + 1, ONSET, f"next_onset_{n}") for n in LAGS_AHEAD),
+        *(ContextField(f"coming_pitch_{n}", 128, KIND, f"echo_pitch_{n}") for n in LAGS_AHEAD),
         *(
-            ContextField(f"coming_duration_{lag}", n_durations, PITCH)
-            for lag in LAGS_AHEAD[:COMING_DURATIONS]
+            ContextField(f"coming_duration_{n}", n_durations, PITCH, f"echo_duration_{n}")
+            for n in LAGS_AHEAD[:COMING_DURATIONS]
         ),
         *(
-            ContextField(f"coming_velocity_{lag}", n_velocities, PITCH)
-            for lag in LAGS_AHEAD[:COMING_VELOCITIES]
+            ContextField(f"coming_velocity_{n}", n_velocities, PITCH, f"echo_velocity_{n}")
+            for n in LAGS_AHEAD[:COMING_VELOCITIES]
         ),
     )
 
@@ -310,14 +311,14 @@ def _fill_matches(context: EventArray, events: EventArray, step: IntArray, bar: 
     context[heard, MATCH_ONSET] = events[follower[heard], ONSET]
     then = np.concatenate([[-1], follower[:-1]])  # what was expected to be this event
     agrees = then >= 0
-    for column, before, field in (
+    for column, before, now in (
         (MATCH_KIND, ONSET, KIND),
         (MATCH_PITCH, KIND, PITCH),
         (MATCH_DURATION, PITCH, DURATION),
         (MATCH_VELOCITY, PITCH, VELOCITY),
     ):
         agrees &= events[then, before] == events[:, before]
-        context[agrees, column] = events[then[agrees], field]
+        context[agrees, column] = events[then[agrees], now]
 
 
 def _last_followers(symbols: EventArray) -> tuple[IntArray, IntArray]:
@@ -350,18 +351,16 @@ def _mixed(key: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return key ^ (key >> np.uint64(31))
 
 
+@dataclass
 class Sounds:
     """The steps at which notes begin, and (pitch, duration, velocity) of what each instrument strikes there."""
 
-    def __init__(self) -> None:
-        self.struck: list[int] = []
-        self.chords: dict[tuple[int, int], tuple[tuple[int, int, int], ...]] = {}
+    struck: list[int] = field(default_factory=list)
+    chords: dict[tuple[int, int], tuple[tuple[int, int, int], ...]] = field(default_factory=dict)
 
     def copy(self) -> Sounds:
         """One that goes on from here by itself."""
-        other = Sounds()
-        other.struck, other.chords = self.struck.copy(), self.chords.copy()
-        return other
+        return Sounds(self.struck.copy(), self.chords.copy())
 
     def add(self, step: int, event: Sequence[int]) -> None:
         """Take note of a note (fields), after all that come before it."""

@@ -68,6 +68,7 @@ class Controls:
     ranges: dict[str, tuple[int, int]] = field(default_factory=dict)  # by instrument, lowest and highest key
     polyphony: int | None = None  # notes that a pitched instrument sounds at once
     density: tuple[int, int | None] = (0, None)  # least and most notes in a bar
+    max_repeat: int | None = None  # bars; no longer passage comes twice
 
     def narrowed(
         self,
@@ -155,6 +156,12 @@ class Controls:
         return shortest if most is None else min(most, shortest)
 
 
+def kinds_named(text: str, kinds: Sequence[int]) -> list[int]:
+    """Which of these kinds names such as "violin, cello" mean; raises InputError for one that means none."""
+    names = _names(kinds)
+    return sorted({kind for wish in parse_names(text) for kind in _kinds_of(wish, names)})
+
+
 def _names(kinds: Sequence[int]) -> dict[int, str]:
     return dict(zip(kinds, map(instrument_name, instrument_of_kind(kinds).tolist()), strict=True))
 
@@ -182,6 +189,7 @@ def parse_controls(
     ranges: str | None = None,
     polyphony: int | None = None,
     density: str | None = None,
+    max_repeat: int | None = None,
 ) -> Controls:
     """Controls from the words of a user; raises InputError for what cannot be meant."""
     pitch_classes = parse_scale(key, scale)
@@ -192,6 +200,7 @@ def parse_controls(
         (tempo, SLOWEST, FASTEST, "tempo", "quarters a minute"),
         (seconds, 1.0, MAX_SECONDS, "seconds", "a length"),
         (polyphony, 1, 128, "polyphony", "notes at once"),
+        (max_repeat, 1, 1024, "max repeat", "bars"),
     )
     for value, low, high, name, unit in checks:
         if value is not None and not low <= value <= high:
@@ -207,6 +216,7 @@ def parse_controls(
         ranges=parse_ranges(ranges),
         polyphony=polyphony,
         density=parse_density(density),
+        max_repeat=max_repeat,
     )
 
 
@@ -380,9 +390,10 @@ class Limits:
         """The kinds that have not as many notes sounding at this step as they may."""
         if not self.ends:
             return self.everyone
-        return self.everyone & ~_bits(kind for kind in self.ends if self._free_at(kind) > step)
+        return self.everyone & ~_bits(kind for kind in self.ends if self.ready(kind) > step)
 
-    def _free_at(self, kind: int) -> int:
+    def ready(self, kind: int) -> int:
+        """The first step at which the kind sounds fewer notes than it may."""
         ends, limit = self.ends.get(kind, []), self.controls.polyphony
         return 0 if limit is None or len(ends) < limit else ends[limit - 1]
 
@@ -390,7 +401,7 @@ class Limits:
         """The first step at which some kind may play."""
         if self.controls.polyphony is None or self.missing or self.everyone & ~_bits(self.ends):
             return 0
-        return min(self._free_at(kind) for kind in self.ends if self.everyone >> kind & 1)
+        return min(self.ready(kind) for kind in self.ends if self.everyone >> kind & 1)
 
     def earliest(self, bar_end: int) -> int:
         """The first step at which another note may come."""

@@ -65,13 +65,14 @@ class Augmentation:
 class Batch:
     """events (B, T + 1, fields) and context (B, T + 1, context fields): inputs [:, :-1], targets [:, 1:].
 
-    facts (B, size) are about the whole pieces. starts (B,) tells which rows begin a piece; rows that are too
+    facts (B, size) are about the whole pieces. sure (B, T + 1) events teach nothing. starts (B,) tells which rows begin a piece; rows that are too
     short end in not-applicable events.
     """
 
     events: NDArray[np.int64]
     context: NDArray[np.int64]
     facts: NDArray[np.float32]
+    sure: NDArray[np.bool_]
     starts: NDArray[np.bool_]
 
 
@@ -81,6 +82,7 @@ def with_start(piece: EncodedPiece) -> EncodedPiece:
         piece,
         events=np.insert(piece.events, 0, NOT_APPLICABLE, axis=0),
         context=np.insert(piece.context, 0, NOT_APPLICABLE, axis=0),
+        sure=None if piece.sure is None else np.insert(piece.sure, 0, False),
     )
 
 
@@ -215,7 +217,9 @@ class WindowStream:
             piece = self._piece(lane)
         part = slice(start, start + self.length + 1)
         self.position[lane] = (draw, start + self.length)
-        return replace(piece, events=piece.events[part], context=piece.context[part]), start == 0
+        sure = None if piece.sure is None else piece.sure[part]
+        window = replace(piece, events=piece.events[part], context=piece.context[part], sure=sure)
+        return window, start == 0
 
     def _piece(self, lane: int) -> EncodedPiece:
         if lane not in self.buffers:
@@ -254,9 +258,12 @@ def padded(group: Sequence[EncodedPiece], length: int) -> Batch:
     facts = np.zeros(
         (len(group), max((len(p.facts) for p in group if p.facts is not None), default=0)), np.float32
     )
+    sure = np.zeros(shape, bool)
     for row, piece in enumerate(group):
         events[row, : len(piece)] = piece.events
         context[row, : len(piece)] = piece.context
         if piece.facts is not None:
             facts[row] = piece.facts
-    return Batch(events, context, facts, np.ones(len(group), bool))
+        if piece.sure is not None:
+            sure[row, : len(piece)] = piece.sure
+    return Batch(events, context, facts, sure, np.ones(len(group), bool))

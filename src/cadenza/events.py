@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadenza.character import Character
-from cadenza.context import Bars, bars_of, context_fields, context_of
+from cadenza.context import FILL, Bars, bars_of, context_fields, context_of
 from cadenza.errors import InputError
-from cadenza.gaps import Gap
+from cadenza.gaps import NO_ONE, Gap
 from cadenza.schema import NOT_APPLICABLE, Field, Schema
 from cadenza.score import (
     DRUM_KIT,
@@ -73,11 +73,15 @@ DrawGap = Callable[[int, Sequence[int]], Gap]  # from the number of bars and the
 
 @dataclass(frozen=True)
 class EncodedPiece:
-    """events (N, fields), context (N, context fields) and facts (see `character`) of one piece."""
+    """events (N, fields), context (N, context fields) and facts (see `character`) of one piece.
+
+    sure (N,) tells of which events nothing is to be learned, since they are given and nothing may come before them.
+    """
 
     events: EventArray
     context: EventArray
     facts: NDArray[np.float32] | None = None  # None tells nothing
+    sure: NDArray[np.bool_] | None = None  # None: none of them
 
     def __len__(self) -> int:
         return len(self.events)
@@ -142,7 +146,7 @@ class NoteEvents:
         notes = np.empty(len(score.notes), dtype=NOTE)
         notes["onset"], notes["duration"] = step, duration
         notes["pitch"] = score.notes["pitch"]
-        notes["velocity"] = self._velocity_of(score.notes["velocity"] * self.velocity_levels // 128)
+        notes["velocity"] = self.velocity_of(score.notes["velocity"] * self.velocity_levels // 128)
         notes["instrument"] = known_instrument(score.notes["instrument"])
         notes, shift = self._one_stroke_at_a_time(notes, shift)
         end = int((notes["onset"] + notes["duration"]).max(initial=1))
@@ -150,6 +154,10 @@ class NoteEvents:
         return self._in_ticks(
             notes, shift, _tempo_levels(score.tempi, ratio, end), _metre_values(score.metres, ratio, end)
         )
+
+    def steps_of(self, score: Score) -> IntArray:
+        """The step (N,) of every note of a score."""
+        return self._quantised_times(score)[0]
 
     def _quantised_times(self, score: Score) -> tuple[IntArray, IntArray, IntArray]:
         """Step, shift in eighths of a step and duration in steps of every note, each (N,)."""
@@ -180,7 +188,7 @@ class NoteEvents:
         notes["duration"] = self.durations[np.searchsorted(self.durations, wanted, side="right") - 1]
         return notes, shift
 
-    def _velocity_of(self, level: Any) -> IntArray:
+    def velocity_of(self, level: Any) -> IntArray:
         """The middle of the velocities of each level (N,)."""
         level = np.asarray(level, dtype=np.int64)
         lowest = -(-level * 128 // self.velocity_levels)
@@ -237,7 +245,8 @@ class NoteEvents:
             bars = int(bars_of(events, self.steps_per_quarter).number_of(step[-1:])[0])
             around = gap(max(1, bars), kinds_of(events))
         context = self.context(events, bars_to_come=bars_to_come, matches=matches, gap=around)
-        return EncodedPiece(events, context)
+        sure = None if around is None else np.append(False, context[:-1, FILL] == NO_ONE)
+        return EncodedPiece(events, context, sure=sure)
 
     def context(
         self,
@@ -304,7 +313,7 @@ class NoteEvents:
         notes = np.empty(len(body), dtype=NOTE)
         notes["onset"], notes["pitch"] = step[is_note], body[:, PITCH]
         notes["duration"] = self.durations[np.maximum(body[:, DURATION], 0)]
-        notes["velocity"] = self._velocity_of(body[:, VELOCITY])
+        notes["velocity"] = self.velocity_of(body[:, VELOCITY])
         notes["instrument"] = instrument_of_kind(body[:, KIND])
         shift = body[:, SHIFT] - SHIFTS // 2 if self.microtiming else np.zeros(len(body), dtype=np.int64)
         notes, shift = self._one_stroke_at_a_time(notes, shift)

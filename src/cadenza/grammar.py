@@ -19,6 +19,7 @@ from cadenza.controls import NOTHING, Controls, Limits
 from cadenza.errors import InputError
 from cadenza.events import NoteEvents
 from cadenza.repertoire import Repertoire
+from cadenza.repetition import Repetition
 from cadenza.schema import NEVER, NOT_APPLICABLE
 from cadenza.score import DEFAULT_QPM
 from cadenza.vocabulary import (
@@ -71,6 +72,7 @@ class NoteGrammar:
         self.durations: list[int] = representation.durations.tolist()
         self.tempo = FIRST_TEMPO_VALUE + int(tempo_level(DEFAULT_QPM))
         self.to_open = [METRE_KIND, TEMPO_KIND]  # events that come first, in this order
+        self.repetition = Repetition(controls.max_repeat) if controls.max_repeat else None
         self._use(controls.narrowed(repertoire, representation.steps_per_quarter))
         free = (
             ()
@@ -111,6 +113,7 @@ class NoteGrammar:
         """State after the events of a prompt (without an end event): the new bars follow step `end`, with its
         instruments, metre and tempo where the controls do not tell others."""
         grammar = cls(representation, repertoire.with_piece(prompt), bars)
+        grammar.repetition = Repetition(controls.max_repeat) if controls.max_repeat else None
         for event in prompt.tolist():
             grammar.advance(event)
         kinds = np.unique(prompt[:, KIND])
@@ -158,6 +161,7 @@ class NoteGrammar:
         other = copy.copy(self)
         other.at, other.limits = self.at.copy(), self.limits.copy()
         other.to_open = self.to_open.copy()
+        other.repetition = self.repetition and self.repetition.copy()
         other.run_pitch, other.run_length = self.run_pitch.copy(), self.run_length.copy()
         return other
 
@@ -220,11 +224,37 @@ class NoteGrammar:
         if first > min(last, longest):  # only a rest leads to where the next event may be
             first = last = longest
 
+        avoided = self._avoided_onsets(first, last)
+
         def allowed() -> BoolArray:
             onsets = np.arange(longest + 1)
-            return (onsets >= first) & (onsets <= last)
+            return (onsets >= first) & (onsets <= last) & ~np.isin(onsets, avoided)
 
-        return self._bias((ONSET, first, last), allowed)
+        return self._bias((ONSET, first, last, *avoided), allowed)
+
+    def _avoided_onsets(self, first: int, last: int) -> list[int]:
+        """Onsets that would repeat a passage that is too long; raises InputError if they are all that is left."""
+        if self.repetition is None or self.to_open:
+            return []
+        at, reach = self.at, range(first, last + 1)
+        bar_end = at.bar_start + at.bar_length
+        avoided = []
+        for next_bar in (False, True):
+            positions = self.repetition.positions_to_avoid(next_bar, self._choices)
+            for onset in reach if positions else ():
+                step = at.now + onset
+                if (step >= bar_end) == next_bar and (step - at.bar_start) % at.bar_length in positions:
+                    avoided.append(onset)
+        if len(avoided) > last - first:
+            raise InputError(
+                f"these wishes leave no way to go on without repeating more than {self.repetition.most} bars; "
+                "allow longer repeats, or more keys."
+            )
+        return avoided
+
+    def _choices(self, kind: int, below: int) -> int:
+        """How many keys below this one a kind may strike."""
+        return int(np.count_nonzero(self.pitch_ok[kind, :below]))
 
     def _bar_end(self) -> int:
         """The bar line after here, or after the end of the prompt."""
@@ -280,15 +310,20 @@ class NoteGrammar:
         )
         worn = self.run_pitch[kind] if is_worn else NOT_APPLICABLE
         outside = self.controls.strictness < 1 and self.limits.may_leave_scale()
+        avoided: list[int] = []
+        if self.repetition is not None and kind >= FIRST_INSTRUMENT:
+            bars, position = divmod(self.at.now + onset - self.at.bar_start, self.at.bar_length)
+            avoided = self.repetition.keys_to_avoid(position, kind, bars > 0, self._choices)
 
         def allowed() -> BoolArray:
             possible = self.outside_ok if outside else self.pitch_ok
             ok: BoolArray = possible[kind] & (np.arange(N_PITCH_VALUES) < limit)
+            ok[avoided] = False
             if worn >= 0 and ok.sum() > 1:
                 ok[worn] = False
             return ok
 
-        return self._bias((PITCH, kind, limit, worn, outside), allowed)
+        return self._bias((PITCH, kind, limit, worn, outside, *avoided), allowed)
 
     def _durations(self, onset: int, kind: int) -> FloatArray:
         """Those that end by the last bar line, and soon enough for what the controls still ask for."""
@@ -323,9 +358,14 @@ class NoteGrammar:
         """Go on to after this event."""
         kind, pitch, bar = event[KIND], event[PITCH], self.at.bar_number
         self.at.advance(event)
-        if self.limits.count and self.at.bar_number != bar:
-            self.limits.new_bar()
+        if self.at.bar_number != bar:
+            if self.limits.count:
+                self.limits.new_bar()
+            if self.repetition is not None:
+                self.repetition.new_bar()
         if FIRST_INSTRUMENT <= kind < REST_KIND:
+            if self.repetition is not None:
+                self.repetition.add(self.at.now - self.at.bar_start, kind, pitch)
             end = self.at.now + self._steps(event)
             self.last_end = max(self.last_end, end)
             if self.limits.count:

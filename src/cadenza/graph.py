@@ -25,7 +25,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from cadenza.schema import FACTS, Field, Schema
+from cadenza.schema import FACTS, Field, Schema, rows_of
 
 OPSET, IR_VERSION = 23, 11
 LARGE = 1024  # numbers in a weight that is worth keeping small
@@ -67,8 +67,7 @@ class _Builder:
         self, columns: str, table: NDArray[np.float32], fields: Sequence[Field], axis: int, name: str
     ) -> str:
         """Sum of one row of the table for each column, columns (..., n) being values from -1 on."""
-        sizes = [column.size + 1 for column in fields]
-        offsets = np.cumsum([1, *sizes[:-1]], dtype=np.int64)
+        offsets = np.array(rows_of(fields)[0], np.int64)
         rows = self.node("Add", [columns, self.constant(f"{name}.offsets", offsets)], f"{name}.rows")
         gathered = self.node("Gather", [self.constant(f"{name}.table", table), rows], f"{name}.all")
         axes = self.constant(f"{name}.axis", np.array([axis], dtype=np.int64))

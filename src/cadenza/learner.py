@@ -67,8 +67,9 @@ class Learner:
         events, context, facts = to_device(batch, self.device)
         with autocast(self.device):
             nats, state = self.nats_of(events, context, self._state_of(batch), facts)
-        mine = nats.sum()
-        n_mine = float((batch.events[:, 1:, 0] >= 0).sum())
+        teaching = (batch.events[:, 1:, 0] >= 0) & ~batch.sure[:, 1:]
+        mine = (nats * torch.from_numpy(teaching).to(self.device)[..., None]).sum()
+        n_mine = float(teaching.sum())
         counts = torch.tensor([mine.item(), n_mine], dtype=torch.float64, device=self.device)
         total, n_events = self.processes.total(counts).tolist()
         if not math.isfinite(total):

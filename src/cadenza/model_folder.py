@@ -91,7 +91,8 @@ class ModelFolder:
             SamplingOptions(**folder.sampling)
             if not isinstance(config["graphs"], list):
                 raise TypeError("precisions are a list")
-        except (KeyError, TypeError, ValueError, InputError) as error:
+            _ = folder.usual
+        except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
             raise ModelError(f"{path / CONFIG}: damaged; restore the file or train again.") from error
         return folder
 
@@ -107,6 +108,11 @@ class ModelFolder:
     def sampling(self) -> dict[str, Any]:
         """The model's own sampling options."""
         return dict(self.config.get("sampling", {}))
+
+    @property
+    def usual(self) -> dict[str, tuple[float, float]]:
+        """The usual range of every measure by which pieces are ranked (see `likeness`)."""
+        return {name: (float(low), float(high)) for name, (low, high) in self.config["usual"].items()}
 
     def graph(self, precision: str, threads: int = 1) -> GraphModel:
         """The graphs of one precision, "int8" or "fp32"."""

@@ -161,19 +161,19 @@ def generate(
     schema: Schema,
     options: SamplingOptions,
     randoms: Sequence[np.random.Generator],
-    prompt: tuple[IntArray, IntArray] | None = None,
+    told: tuple[IntArray, IntArray] | None = None,
     facts: FloatArray | None = None,
 ) -> Iterator[list[tuple[int, list[int]]]]:
     """Yield (candidate, event) of all candidates that are not done yet, event by event.
 
-    grammars, randoms: one for each candidate. prompt: events and context (T, ...) common to all of them,
-    which the grammars have advanced over already; without it a piece begins. facts (size,): what all are like.
+    grammars, randoms: one for each candidate. told: events and context (T, ...) that are there already,
+    which all grammars have advanced over; without them a piece begins. facts (size,): what all are like.
     """
     noise = Noise(randoms, sum(field.size for field in schema.fields))
     playing = list(range(len(grammars)))
     columns = np.full((1, len(schema.fields) + len(schema.context)), NOT_APPLICABLE, np.int64)
-    if prompt is not None:
-        columns = np.concatenate([columns, np.concatenate(prompt, axis=1)])
+    if told is not None:
+        columns = np.concatenate([columns, np.concatenate(told, axis=1)])
     steps, logits = _start(model, len(playing), columns, facts)
     while True:
         those = [grammars[n] for n in playing]

@@ -7,6 +7,7 @@ as soon as a certain field of its event is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,9 +26,27 @@ class Field:
 
 @dataclass(frozen=True)
 class ContextField(Field):
-    """A fact that is known once field number `after` of its event is."""
+    """A fact that is known once field number `after` of its event is.
+
+    like: the name of another one, known at the same time, that is told to the network in the same vectors.
+    """
 
     after: int = 0
+    like: str | None = None
+
+
+def rows_of(columns: Sequence[Field]) -> tuple[list[int], int]:
+    """Where in a table the vectors of each column's value 0 stand, each after one for "not applicable", and the
+    table's size; columns that are `like` another one share its vectors."""
+    starts: dict[str, int] = {}
+    found, size = [], 0
+    for column in columns:
+        name = column.like if isinstance(column, ContextField) and column.like else column.name
+        if name not in starts:
+            starts[name] = size + 1
+            size += column.size + 1
+        found.append(starts[name])
+    return found, size
 
 
 @dataclass(frozen=True)

@@ -187,6 +187,21 @@ def bar_lines(score: Score, until: int) -> IntArray:
     return lines[: int(np.searchsorted(lines, until)) + 1]
 
 
+def until(score: Score, end: int, early: int = 0) -> Score:
+    """What begins before tick `end`, less the notes that come up to `early` ticks before it and belong to it.
+
+    Notes that sound on are cut there.
+    """
+    notes = score.notes[score.notes["onset"] + early < end].astype(NOTE)
+    notes["duration"] = np.minimum(notes["duration"], end - notes["onset"])
+    return replace(
+        score,
+        notes=notes,
+        tempi=score.tempi[score.tempi["tick"] < end],
+        metres=score.metres[score.metres["tick"] < end],
+    )
+
+
 # Krumhansl and Kessler (1982), probe-tone profiles of a major and a minor key on C.
 _MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)

@@ -41,6 +41,7 @@ from cadenza.evaluation import Likelihood
 from cadenza.events import EncodedPiece, NoteEvents
 from cadenza.files import write_atomic
 from cadenza.learner import Learner, Recipe, autocast, choose_device, to_device, with_prefix
+from cadenza.likeness import usual
 from cadenza.model_card import loss_curve_svg, write_card
 from cadenza.model_folder import (
     CARD,
@@ -526,6 +527,7 @@ class _Run:
                 "by_field": likelihood.by_field(),
                 "notes": likelihood.notes,
             },
+            "usual": usual([piece.score for piece in self.prepared.train]),
             "sampling": self.preset.sampling_when_short if self._is_short else self.preset.sampling,
         }
 

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from cadenza.errors import InputError
 from cadenza.presets import ARCHITECTURES
-from cadenza.schema import NOT_APPLICABLE, ContextField, Field, Schema
+from cadenza.schema import NOT_APPLICABLE, ContextField, Field, Schema, rows_of
 
 State = tuple[Tensor, ...]
 
@@ -165,14 +165,13 @@ class SummedEmbedding(nn.Module):
 
     def __init__(self, columns: Sequence[Field], width: int, scale: float) -> None:
         super().__init__()
-        sizes = [column.size + 1 for column in columns]
-        parts = [
-            torch.randn(size, width) * (CONTEXT_SCALE if isinstance(column, ContextField) else scale)
-            for size, column in zip(sizes, columns, strict=True)
-        ]
-        self.weight = nn.Parameter(torch.cat(parts))
-        offsets = torch.tensor([1 + sum(sizes[:k]) for k in range(len(sizes))])
-        self.register_buffer("offsets", offsets, persistent=False)
+        starts, size = rows_of(columns)
+        scales = torch.empty(size, 1)
+        for column, start in zip(columns, starts, strict=True):
+            small = isinstance(column, ContextField)
+            scales[start - 1 : start + column.size] = CONTEXT_SCALE if small else scale
+        self.weight = nn.Parameter(torch.randn(size, width) * scales)
+        self.register_buffer("offsets", torch.tensor(starts), persistent=False)
 
     def forward(self, columns: Tensor) -> Tensor:
         """Vectors (..., width) of values (..., columns) from -1 on."""

@@ -1,0 +1,333 @@
+"""What is to be composed: a new piece, or something out of a user's own music.
+
+A task says where drawing begins (the state of the rules, and the events that are there already) and how what was
+drawn becomes a score. All of them draw events of one network by one sampler.
+
+    (none)        a new piece
+    prompt        what goes on from a piece
+    infill        new bars, or new parts, in a piece
+    vary          the same, in places chosen at random
+    humanise      a piece's notes, with loudness and timing drawn
+    orchestrate   a piece's notes, with players drawn
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from cadenza.controls import kinds_named
+from cadenza.dataset import Representation
+from cadenza.errors import InputError
+from cadenza.events import NoteEvents
+from cadenza.filling import FillGrammar, OrchestraGrammar
+from cadenza.gaps import Gap
+from cadenza.grammar import NoteGrammar
+from cadenza.midi import read_midi
+from cadenza.options import ComposeOptions, parse_bars, refuse
+from cadenza.repertoire import Repertoire
+from cadenza.sampling import Grammar, IntArray
+from cadenza.score import TEMPO, Score, bar_lines, until
+from cadenza.source import Source
+from cadenza.timing import classify_timing, lay_on_grid
+from cadenza.tokens import NotesAndChords, TokenGrammar
+from cadenza.vocabulary import FIRST_KIT, KIND, REST_KIND, SHIFT, VELOCITY, EventArray
+
+USES = ("prompt", "infill", "vary", "humanise", "orchestrate")
+MAX_SOURCE_NOTES = 50_000
+DEFAULT_AMOUNT = 0.3
+Told = tuple[IntArray, IntArray]  # events (T, fields) and context (T, context fields) that are there already
+_NOT_BARS = ("seconds", "prompt_bars")
+_NOT_FILLING = ("key_strictness", "tempo", "metre", "must_play", "density", "max_repeat")
+_OF_GAPS = ("fill_bars", "tracks", "amount")
+
+
+class Task(Protocol):
+    """One of the tasks."""
+
+    @property
+    def digest(self) -> str | None:
+        """Short hash, which tells tasks on different music apart."""
+
+    @property
+    def told(self) -> Told | None:
+        """Events that are there already."""
+
+    def begin(self, number: int, seed: int) -> Grammar:
+        """The rules for piece `number`, having walked what is there already."""
+
+    def score(self, events: IntArray, grammar: Grammar) -> Score:
+        """The piece of these events (T, fields), those that were there included."""
+
+
+def task_of(
+    use: str | None,
+    music: Score | str | Path | None,
+    options: ComposeOptions,
+    representation: Representation,
+    repertoire: Repertoire | None,
+) -> Task:
+    """The task of that name, or a new piece; raises InputError for what cannot be done."""
+    doing = "composing a new piece" if use is None else _DOING[use]
+    refuse(options, [name for name in _OPTIONS_OF_USES if name not in _ALLOWED.get(use, ())], doing)
+    if isinstance(representation, NotesAndChords):
+        return _tokens(use, options, representation)
+    assert isinstance(representation, NoteEvents)
+    assert repertoire is not None
+    if use is None or music is None:
+        grammar = NoteGrammar(representation, repertoire, options.bars, options.controls())
+        return NewPiece(representation, options.tempo, grammar)
+    score = music if isinstance(music, Score) else read_midi(music)
+    if use == "prompt":
+        return Continuation.of(score, options, representation, repertoire)
+    source = Source.of(score, representation)
+    if len(source.events) > MAX_SOURCE_NOTES:
+        raise InputError(f"the piece has over {MAX_SOURCE_NOTES:,} notes; cut it.")
+    if use == "orchestrate":
+        return Orchestration.of(source, options, repertoire)
+    if use == "humanise":
+        return Humanising(source, repertoire)
+    return Filling.of(source, options, repertoire, vary=use == "vary")
+
+
+_DOING = {
+    "prompt": "continuing a piece",
+    "infill": "filling a gap",
+    "vary": "varying a piece",
+    "humanise": "humanising a piece",
+    "orchestrate": "orchestrating a piece",
+}
+_FREE_CONTROLS = ("key", "scale", "ranges", "polyphony", "instruments")
+_OPTIONS_OF_USES = (*_OF_GAPS, *_NOT_BARS, *_NOT_FILLING, *_FREE_CONTROLS)
+_ALLOWED: dict[str | None, tuple[str, ...]] = {
+    None: ("seconds", *_NOT_FILLING, *_FREE_CONTROLS),
+    "prompt": (*_NOT_BARS, *_NOT_FILLING, *_FREE_CONTROLS),
+    "infill": ("fill_bars", "tracks", "key", "scale", "ranges", "polyphony"),
+    "vary": ("fill_bars", "tracks", "amount", "key", "scale", "ranges", "polyphony"),
+    "humanise": (),
+    "orchestrate": ("instruments", "ranges"),
+}
+
+
+def _tokens(use: str | None, options: ComposeOptions, representation: NotesAndChords) -> Task:
+    if use is not None:
+        raise InputError(
+            f"this model knows no bars, and is of no help in {_DOING[use]}; use a model of another preset."
+        )
+    if options.wishes():
+        raise InputError(
+            f"this model knows notes and chords alone, and cannot keep to {next(iter(options.wishes()))}; "
+            "use a model of another preset."
+        )
+    return NewPiece(representation, None, TokenGrammar(representation, options.bars))
+
+
+@dataclass(frozen=True)
+class NewPiece:
+    """A piece out of nothing."""
+
+    representation: Representation
+    tempo: float | None  # exact, of which events know the nearest level alone
+    grammar: Grammar
+    digest: str | None = None
+    told: Told | None = None
+
+    def begin(self, number: int, seed: int) -> Grammar:
+        """See Task."""
+        return self.grammar.copy()
+
+    def score(self, events: IntArray, grammar: Grammar) -> Score:
+        """See Task."""
+        return _with_tempo(self.representation.decode(events), self.tempo, 0)
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A prompt: its events (N, fields) without their end, and the step at which the new music begins."""
+
+    events: EventArray
+    end: int
+
+    @classmethod
+    def of(cls, score: Score, bars: int | None, representation: NoteEvents) -> Opening:
+        """The first bars of a score, or all of it."""
+        if not len(score):
+            raise InputError("the prompt has no notes; choose another file.")
+        score = representation.quantise(lay_on_grid(score, classify_timing(score)))
+        scale = representation.ticks_per_quarter // representation.steps_per_quarter
+        lines = bar_lines(score, score.end)
+        end = int(lines[min(bars or len(lines), len(lines) - 1)])
+        opening = until(score, end, early=scale // 2)
+        if not 0 < len(opening) <= MAX_SOURCE_NOTES:
+            raise InputError(
+                f"the prompt has {len(opening)} notes in the bars asked for; 1 to {MAX_SOURCE_NOTES:,} can be continued."
+            )
+        events = representation.encode(opening)
+        # Without the end, and the rests before it, which may lead beyond the prompt.
+        last = int(np.flatnonzero(events[:, KIND] < REST_KIND)[-1])
+        return cls(events[: last + 1], -(-end // scale))
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """New bars after those of a prompt."""
+
+    representation: NoteEvents
+    tempo: float | None
+    opening: Opening
+    grammar: NoteGrammar
+    told: Told
+
+    @classmethod
+    def of(
+        cls, score: Score, options: ComposeOptions, representation: NoteEvents, repertoire: Repertoire
+    ) -> Continuation:
+        """Go on from a score."""
+        opening = Opening.of(score, options.prompt_bars, representation)
+        grammar = NoteGrammar.after(
+            representation, repertoire, options.bars, opening.events, opening.end, options.controls()
+        )
+        to_come = grammar.at.bars - grammar.at.bar_number
+        context = representation.context(opening.events, bars_to_come=to_come)
+        told = opening.events.astype(np.int64), context.astype(np.int64)
+        return cls(representation, options.tempo, opening, grammar, told)
+
+    @property
+    def digest(self) -> str:
+        """See Task."""
+        data = self.opening.events.astype("<i4").tobytes() + b"%d" % self.opening.end
+        return hashlib.sha256(data).hexdigest()[:16]
+
+    def begin(self, number: int, seed: int) -> Grammar:
+        """See Task."""
+        return self.grammar.copy()
+
+    def score(self, events: IntArray, grammar: Grammar) -> Score:
+        """See Task."""
+        scale = self.representation.ticks_per_quarter // self.representation.steps_per_quarter
+        return _with_tempo(self.representation.decode(events), self.tempo, self.opening.end * scale)
+
+
+def _with_tempo(score: Score, tempo: float | None, start: int) -> Score:
+    """The score with this very tempo from tick `start` on."""
+    if tempo is None:
+        return score
+    before = score.tempi[score.tempi["tick"] < start]
+    return replace(score, tempi=np.concatenate([before, np.array([(start, tempo)], dtype=TEMPO)]))
+
+
+@dataclass(frozen=True)
+class Filling:
+    """New notes in a gap of a piece, or, varied, in bars of its instruments chosen anew for every candidate."""
+
+    source: Source
+    options: ComposeOptions
+    repertoire: Repertoire
+    kinds: list[int]
+    vary: bool
+    told: Told | None = None
+
+    @classmethod
+    def of(cls, source: Source, options: ComposeOptions, repertoire: Repertoire, vary: bool) -> Filling:
+        """Raises InputError for tracks that the model cannot play, or bars that are not there."""
+        together = repertoire.with_piece(source.events)
+        known = source.kinds if vary else together.kinds
+        kinds = source.kinds if options.tracks is None else kinds_named(options.tracks, known)
+        task = cls(source, options, repertoire, kinds, vary)
+        if vary:  # every candidate in places of its own, so that nothing is there already for all of them
+            return task
+        gap = task._gap(0, 0)
+        before = int(np.searchsorted(source.steps, task._grammar(gap).first_new, side="left"))
+        context = source.representation.context(source.events, bars_to_come=0, gap=gap)
+        told = source.events[:before].astype(np.int64), context[:before].astype(np.int64)
+        return replace(task, told=told)
+
+    @property
+    def digest(self) -> str:
+        """See Task."""
+        return self.source.digest
+
+    def _gap(self, number: int, seed: int) -> Gap:
+        gap = self.source.gap(parse_bars(self.options.fill_bars), self.kinds)
+        if not self.vary:
+            return gap
+        amount = DEFAULT_AMOUNT if self.options.amount is None else self.options.amount
+        return self.source.some_of(gap, amount, np.random.default_rng([seed, number, 1]))
+
+    def _grammar(self, gap: Gap) -> FillGrammar:
+        events, controls = self.source.events, self.options.controls()
+        return FillGrammar(self.source.representation, self.repertoire, events, gap, self.kinds, controls)
+
+    def begin(self, number: int, seed: int) -> Grammar:
+        """See Task."""
+        grammar = self._grammar(self._gap(number, seed))
+        for event in self.told[0].tolist() if self.told else ():
+            grammar.advance(event)
+        return grammar
+
+    def score(self, events: IntArray, grammar: Grammar) -> Score:
+        """See Task."""
+        assert isinstance(grammar, FillGrammar)
+        return self.source.filled(grammar.gap, events, grammar.is_new)
+
+
+@dataclass(frozen=True)
+class Humanising:
+    """The notes of a piece with loudness and, where the model knows it, timing as the model would play them."""
+
+    source: Source
+    repertoire: Repertoire
+    told: Told | None = None
+
+    @property
+    def digest(self) -> str:
+        """See Task."""
+        return self.source.digest
+
+    def begin(self, number: int, seed: int) -> Grammar:
+        """See Task."""
+        source = self.source
+        loose = frozenset({VELOCITY, SHIFT})
+        gap = source.gap(None, [])
+        return FillGrammar(
+            source.representation, self.repertoire, source.events, gap, source.kinds, loose=loose
+        )
+
+    def score(self, events: IntArray, grammar: Grammar) -> Score:
+        """See Task."""
+        return self.source.humanised(events)
+
+
+@dataclass(frozen=True)
+class Orchestration:
+    """The notes of a piece with players drawn among some instruments."""
+
+    source: Source
+    grammar: OrchestraGrammar
+    told: Told | None = None
+
+    @classmethod
+    def of(cls, source: Source, options: ComposeOptions, repertoire: Repertoire) -> Orchestration:
+        """Raises InputError for instruments that the model does not know, or notes that none of them can play."""
+        able = options.controls().narrowed(repertoire, source.representation.steps_per_quarter)
+        kinds = [kind for kind in able.kinds if kind < FIRST_KIT]
+        if not kinds:
+            raise InputError("drums cannot play a piece's notes; name other instruments.")
+        return cls(source, OrchestraGrammar(source.representation, able, source.events, kinds, source.bars))
+
+    @property
+    def digest(self) -> str:
+        """See Task."""
+        return self.source.digest
+
+    def begin(self, number: int, seed: int) -> Grammar:
+        """See Task."""
+        return self.grammar.copy()
+
+    def score(self, events: IntArray, grammar: Grammar) -> Score:
+        """See Task."""
+        return self.source.orchestrated(events)
