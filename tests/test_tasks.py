@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,10 +92,10 @@ def test_humanising_and_orchestrating_keep_the_notes(models: dict[str, Path]) ->
     ],
 )
 def test_what_cannot_be_done_is_said_before(
-    models: dict[str, Path], music: str | None, options: dict[str, object], sentence: str
+    models: dict[str, Path], music: str | None, options: dict[str, Any], sentence: str
 ) -> None:
     composer = Composer.from_pretrained(models["lstm"])
-    given = {music: tune(1, bars=4)} if music else {}
+    given: dict[str, Any] = {music: tune(1, bars=4)} if music else {}
     with pytest.raises(InputError, match=sentence):
         composer.compose_many(**given, **options)
     with pytest.raises(InputError, match="not both"):
@@ -112,15 +113,16 @@ def test_styles_and_moods_are_told_to_the_network(models: dict[str, Path]) -> No
         composer.compose(style="jazz")
     with pytest.raises(InputError, match="'loud': the model's pieces are all alike in loudness"):
         composer.compose(mood="loud")
-    for wrong in (
+    wrong: tuple[dict[str, Any], ...] = (
         {"style": "a:-1"},
         {"style": ""},
         {"mood": "grumpy"},
         {"surprise": 2.0},
         {"fill_bars": "3-1"},
-    ):
+    )
+    for options in wrong:
         with pytest.raises(InputError):
-            ComposeOptions(**wrong)  # type: ignore[arg-type]
+            ComposeOptions(**options)
 
 
 def test_the_dial_of_surprise_moves_the_sampling() -> None:

@@ -27,7 +27,7 @@ Two forms, which a test holds equal: `context_of` for whole pieces, `ContextTrac
 from __future__ import annotations
 
 import copy
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cadenza.gaps import Gap
+from cadenza.gaps import NO_ONE, Gap
 from cadenza.schema import NOT_APPLICABLE, ContextField
 from cadenza.score import IntArray
 from cadenza.vocabulary import (
@@ -176,12 +176,14 @@ def context_of(
     notes = np.flatnonzero((kind >= FIRST_INSTRUMENT) & (kind < REST_KIND))
     length_or_none = np.where(metric, length, 0)
     _fill_echoes(context, events, step, length_or_none, max_onset, notes, BACK)
-    if matches:
-        _fill_matches(context, events, step, length)
+    sure = None
     if gap is not None:
         given = notes[gap.given(events[notes], bars.number_of(step[notes]))]
         _fill_echoes(context, events, step, length_or_none, max_onset, given, AHEAD)
         _fill_ahead(context, events, step, max_onset, given, gap, bars)
+        sure = np.append(False, context[:-1, FILL] == NO_ONE)
+    if matches:
+        _fill_matches(context, events, step, length, sure)
     return context
 
 
@@ -301,10 +303,16 @@ def _fill_echoes(
             context[heard, echoes.velocity + index] = events[by_rank[found[heard]], VELOCITY]
 
 
-def _fill_matches(context: EventArray, events: EventArray, step: IntArray, bar: IntArray) -> None:
-    """Fill in the columns that tell what followed the last time, if that is a bar (N,) ago."""
-    follower, level = _last_followers(events[:, : PITCH + 1])
-    near = step[follower] > step - bar
+def _fill_matches(
+    context: EventArray, events: EventArray, step: IntArray, bar: IntArray, sure: NDArray[np.bool_] | None
+) -> None:
+    """Fill in the columns that tell what followed the last time, if that is a bar (N,) ago.
+
+    sure (N,): events that are given, as is that nothing comes before them. What follows in a bar or later counts
+    where they are, unless a longer row was heard before.
+    """
+    follower, level = _followers(events[:, : PITCH + 1], step, bar, sure)
+    near = (follower <= np.arange(len(events))) & (step[follower] > step - bar)
     follower[near], level[near] = -1, 0
     context[:, MATCH] = level
     heard = follower >= 0
@@ -321,9 +329,11 @@ def _fill_matches(context: EventArray, events: EventArray, step: IntArray, bar: 
         context[agrees, column] = events[then[agrees], now]
 
 
-def _last_followers(symbols: EventArray) -> tuple[IntArray, IntArray]:
-    """Of each event (N,): the one that followed when the last 2, 4, 8 ... were last heard, -1 if they were
-    not, and the level, from 1 on, of the longest such row."""
+def _followers(
+    symbols: EventArray, step: IntArray, bar: IntArray, sure: NDArray[np.bool_] | None
+) -> tuple[IntArray, IntArray]:
+    """Of each event (N,): the one that followed when the last 2, 4, 8 ... were last heard, or follows when sure
+    events will next be the same, -1 if there is none; and the level, from 1 on, of the longest such row."""
     n = len(symbols)
     follower, level = np.full(n, -1), np.zeros(n, np.int64)
     key = symbols.astype(np.uint64) @ _ODD[: symbols.shape[1]]
@@ -336,9 +346,37 @@ def _last_followers(symbols: EventArray) -> tuple[IntArray, IntArray]:
         key = np.concatenate([np.zeros(half, np.uint64), joined])
         order = np.argsort(key[length - 1 :], kind="stable") + length - 1
         same = np.flatnonzero(key[order[1:]] == key[order[:-1]])
+        if sure is not None:
+            there, later = _next_rows(key, _sure_rows(sure, length), step, bar, length)
+            follower[there], level[there] = later + 1, power + 1
         follower[order[same + 1]] = order[same] + 1
         level[order[same + 1]] = power + 1
     return follower, level
+
+
+def _sure_rows(sure: NDArray[np.bool_], length: int) -> IntArray:
+    """Where rows of this length end that consist of sure events and are followed by one."""
+    unsure = np.concatenate([[0], np.cumsum(~sure)])
+    ends = np.arange(length - 1, len(sure) - 1)
+    return ends[unsure[ends + 2] == unsure[ends + 1 - length]]
+
+
+def _next_rows(
+    key: NDArray[np.uint64], ends: IntArray, step: IntArray, bar: IntArray, length: int
+) -> tuple[IntArray, IntArray]:
+    """The events (M,) whose row has a key that one of these rows will have, and where the next such row ends; if
+    what follows it is a bar off."""
+    n = len(key)
+    _, rank = np.unique(key, return_inverse=True)
+    order = np.sort(rank[ends] * n + ends)
+    here = np.arange(length - 1, n)
+    found = np.searchsorted(order, rank[here] * n + here, side="right")
+    there = found < len(order)
+    here, later = here[there], order[found[there]]
+    same = later // n == rank[here]
+    here, later = here[same], later[same] % n
+    far = step[later + 1] > step[here] + bar[here]
+    return here[far], later[far]
 
 
 _ODD = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
@@ -383,25 +421,46 @@ class Sounds:
 class Given:
     """The notes around a gap, which the context tells of ahead of time: events (N, fields) with their steps."""
 
-    def __init__(self, gap: Gap, notes: EventArray, step: IntArray, bar: IntArray) -> None:
+    def __init__(self, events: EventArray, gap: Gap, steps_per_quarter: int, max_onset: int) -> None:
         self.gap, self.sounds = gap, Sounds()
-        self.notes: list[tuple[int, int, int, int]] = []  # step, kind, pitch, bar
-        self.places: list[int] = _place(
-            step, notes[:, KIND].astype(np.int64), notes[:, PITCH].astype(np.int64)
-        ).tolist()
-        for at, number, event in zip(step.tolist(), bar.tolist(), notes.tolist(), strict=True):
-            self.sounds.add(at, event)
-            self.notes.append((at, event[KIND], event[PITCH], number))
-
-    @classmethod
-    def of(cls, events: EventArray, gap: Gap, steps_per_quarter: int) -> Given:
-        """What of these events of a whole piece (N, fields) lies outside the gap."""
-        bar = bars_of(events, steps_per_quarter).number_of(
-            step := np.cumsum(events[:, ONSET].astype(np.int64))
-        )
-        notes = np.flatnonzero((events[:, KIND] >= FIRST_INSTRUMENT) & (events[:, KIND] < REST_KIND))
+        context = context_of(events, steps_per_quarter, max_onset, gap=gap)
+        step = np.cumsum(events[:, ONSET].astype(np.int64))
+        bar = bars_of(events, steps_per_quarter).number_of(step)
+        kind, pitch = events[:, KIND].astype(np.int64), events[:, PITCH].astype(np.int64)
+        notes = np.flatnonzero((kind >= FIRST_INSTRUMENT) & (kind < REST_KIND))
         notes = notes[gap.given(events[notes], bar[notes])]
-        return cls(gap, events[notes], step[notes], bar[notes])
+        self.events: list[list[int]] = events.tolist()
+        self.steps: list[int] = step.tolist()
+        self.places: list[int] = _place(step, kind, pitch).tolist()
+        self.note_places: list[int] = _place(step, kind, pitch)[notes].tolist()
+        columns = (step, kind, pitch, bar)
+        self.notes: list[list[int]] = np.stack([column[notes] for column in columns], axis=1).tolist()
+        for n in notes.tolist():
+            self.sounds.add(self.steps[n], self.events[n])
+        self.rows = self._rows(np.append(False, context[:-1, FILL] == NO_ONE))
+
+    def _rows(self, sure: NDArray[np.bool_]) -> list[dict[int, list[int]]]:
+        """Of every level, where rows of sure events with each key end."""
+        keys = [hash(tuple(event[: PITCH + 1])) for event in self.events]
+        found: list[dict[int, list[int]]] = []
+        for power in range(MATCH_LEVELS):
+            half = 2**power
+            keys = [0] * half + [hash((a, b)) for a, b in zip(keys, keys[half:], strict=False)]
+            rows: dict[int, list[int]] = {}
+            for end in _sure_rows(sure, 2 * half).tolist():
+                rows.setdefault(keys[end], []).append(end)
+            found.append(rows)
+        return found
+
+    def next_row(self, power: int, key: int, step: int, place: int, bar: int) -> list[int] | None:
+        """The event that follows the next row with this key after a place, if it is over a bar later."""
+        ends = self.rows[power].get(key)
+        if ends is None:
+            return None
+        index = bisect_left(ends, bisect_right(self.places, place))
+        if index == len(ends) or self.steps[ends[index] + 1] <= step + bar:
+            return None
+        return self.events[ends[index] + 1]
 
 
 class ContextTracker:
@@ -427,7 +486,9 @@ class ContextTracker:
         self.keys: list[list[int]] = []
         self.last_end: list[dict[int, int]] = [{} for _ in range(MATCH_LEVELS)]
         self.expected: list[int] | None = None  # the event that followed the last time, while the next agrees
-        self.found: tuple[list[int], int, int] | None = None  # what `_recall` said of the next event
+        self.found: tuple[list[int], list[int] | None, int] | None = (
+            None  # what `_recall` said of the next event
+        )
 
     def copy(self) -> ContextTracker:
         """One that goes on from here by itself."""
@@ -523,7 +584,7 @@ class ContextTracker:
         step = self.now + event[ONSET]
         bars, position = divmod(step - self.bar_start, self.bar_length)
         bar = self.bar_number + bars + (event[KIND] == METRE_KIND and position > 0)
-        following = bisect_right(given.places, _place(step, event[KIND], event[PITCH]))
+        following = bisect_right(given.note_places, _place(step, event[KIND], event[PITCH]))
         until = len(given.gap.who) - 1
         if following < len(given.notes):
             at, kind, pitch, until = given.notes[following]
@@ -538,14 +599,14 @@ class ContextTracker:
     def _fill_next_match(self, event: list[int], context: list[int]) -> None:
         self.found = self._recall(event)
         _, follower, context[MATCH] = self.found
-        if follower >= 0:
-            context[MATCH_ONSET] = self.events[follower][ONSET]
+        if follower is not None:
+            context[MATCH_ONSET] = follower[ONSET]
 
-    def _recall(self, event: list[int]) -> tuple[list[int], int, int]:
-        """Keys of the rows of 1, 2, 4 ... events that end with this one, which event followed the longest of
-        them that was heard before, -1 if none was or this is not a bar ago, and its level."""
-        key = hash(tuple(event[: PITCH + 1]))
-        keys, follower, level = [key], -1, 0
+    def _recall(self, event: list[int]) -> tuple[list[int], list[int] | None, int]:
+        """Keys of the rows of 1, 2, 4 ... events that end with this one, what followed the longest of them that
+        was heard before, None if none was or this is not a bar ago, and its level; see `_fill_matches`."""
+        key, step = hash(tuple(event[: PITCH + 1])), self.now + event[ONSET]
+        keys, follower, level, later = [key], -1, 0, None
         for power, ends in enumerate(self.last_end):
             half = 2**power
             if len(self.keys) < 2 * half - 1:
@@ -553,20 +614,26 @@ class ContextTracker:
             key = hash((self.keys[-half][power], key))
             keys.append(key)
             if key in ends:
-                follower, level = ends[key] + 1, power + 1
-        bar_ago = self.now + event[ONSET] - self.bar_length
-        if follower >= 0 and (follower == len(self.events) or self.steps[follower] > bar_ago):
-            follower, level = -1, 0
-        return keys, follower, level
+                follower, level, later = ends[key] + 1, power + 1, None
+            elif self.given is not None:
+                place = _place(step, event[KIND], event[PITCH])
+                coming = self.given.next_row(power, key, step, place, self.bar_length)
+                if coming is not None:
+                    level, later = power + 1, coming
+        if later is not None:
+            return keys, later, level
+        bar_ago = step - self.bar_length
+        if follower < 0 or follower == len(self.events) or self.steps[follower] > bar_ago:
+            return keys, None, 0
+        return keys, self.events[follower], level
 
     def _remember(self, event: list[int]) -> None:
-        keys, follower, _ = self.found or self._recall(event)
+        keys, self.expected, _ = self.found or self._recall(event)
         for ends, key in zip(self.last_end, keys[1:], strict=False):
             ends[key] = len(self.events)
         self.keys.append(keys)
         self.events.append(event)
         self.steps.append(self.now + event[ONSET])
-        self.expected = self.events[follower] if follower >= 0 else None
         self.found = None
 
     def advance(self, event: list[int]) -> None:

@@ -59,7 +59,9 @@ class FillGrammar(NoteGrammar):
         super().__init__(representation, repertoire.with_piece(piece), len(gap.who))
         self.controls, self.loose, self.gap = controls, loose, gap
         self._use(controls.narrowed(self.repertoire, steps, kinds))
-        self.at = ContextTracker(steps, representation.max_onset, len(gap.who), Given.of(piece, gap, steps))
+        self.at = ContextTracker(
+            steps, representation.max_onset, len(gap.who), Given(piece, gap, steps, representation.max_onset)
+        )
         bar = bars.number_of(step)
         is_note = (piece[:, KIND] >= FIRST_INSTRUMENT) & (piece[:, KIND] < REST_KIND)
         kept = (piece[:, KIND] < FIRST_INSTRUMENT) | (is_note & gap.given(piece, bar))
