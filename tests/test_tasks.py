@@ -82,6 +82,7 @@ def test_humanising_and_orchestrating_keep_the_notes(models: dict[str, Path]) ->
     ("music", "options", "sentence"),
     [
         ("infill", {"fill_bars": "9"}, "bars 9-9 do not lie within the piece, which has bars 1 to 4"),
+        ("infill", {}, "say what to fill"),
         ("infill", {"tracks": "tuba"}, "the model never saw tuba"),
         ("infill", {"density": "2-4"}, "density cannot be asked for when filling a gap"),
         ("vary", {"tracks": "violin"}, "the model never saw violin"),

@@ -234,6 +234,8 @@ class Filling:
     @classmethod
     def of(cls, source: Source, options: ComposeOptions, repertoire: Repertoire, vary: bool) -> Filling:
         """Raises InputError for tracks that the model cannot play, or bars that are not there."""
+        if not vary and options.fill_bars is None and options.tracks is None:
+            raise InputError("say what to fill: bars such as 9-12, tracks such as bass, or both.")
         together = repertoire.with_piece(source.events)
         known = source.kinds if vary else together.kinds
         kinds = source.kinds if options.tracks is None else kinds_named(options.tracks, known)

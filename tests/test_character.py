@@ -1,0 +1,77 @@
+"""Style and mood: what is measured of a piece, and what a user's words stand for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cadenza.character import Character, measure, parse_mood, parse_styles
+from cadenza.errors import InputError
+from cadenza.moods import LEVELS, MOODS
+from cadenza.score import TEMPO, Score, make_notes, transpose
+from music import tune
+
+
+def _at(score: Score, qpm: float, velocity: int) -> Score:
+    notes = score.notes.copy()
+    notes["velocity"] = velocity
+    return replace(score, notes=notes, tempi=np.array([(0, qpm)], TEMPO))
+
+
+def _corpus() -> tuple[list[Score], list[str]]:
+    scores = [_at(transpose(tune(n), n - 4), 60 + 15 * n, 30 + 10 * n) for n in range(9)]
+    return scores, ["folk", "bach", "bach"] * 3
+
+
+def test_measures_are_those_of_the_notes() -> None:
+    notes = make_notes([0, 480, 960, 1440], 480, [60, 64, 67, 72], [40, 60, 80, 100])
+    score = Score(480, notes, np.array([(0, 60.0), (960, 120.0)], TEMPO))
+    values = measure(score)
+    assert values["density"] == 1 and values["register"] == 65.75 and values["loudness"] == 70
+    assert values["tempo"] == 90 and values["mode"] == 1
+
+
+def test_every_fact_is_told_once_and_may_be_left_out() -> None:
+    scores, styles = _corpus()
+    character = Character.of(scores, styles)
+    assert character.styles == ("bach", "folk")
+    for score, style in zip(scores, styles, strict=True):
+        facts = character.facts(score, style)
+        assert all(facts[where].sum() == 1 for where in character.groups.values())
+        some = character.some(facts, np.random.default_rng(len(score)))
+        assert all(some[where].sum() in (0, 1) for where in character.groups.values())
+    lowest, highest = character.facts(scores[0], "folk"), character.facts(scores[-1], "bach")
+    for name in ("register", "loudness", "tempo"):
+        assert lowest[character.groups[name]].tolist() == [1, 0, 0]
+        assert highest[character.groups[name]].tolist() == [0, 0, 1]
+
+
+def test_what_is_alike_in_all_pieces_is_no_fact() -> None:
+    character = Character.of([tune(n) for n in range(6)], ["", "", "", "", "", ""])
+    assert character.styles == () and "loudness" not in character.thirds
+    with pytest.raises(InputError, match="the model knows no styles"):
+        character.wished("bach")
+    with pytest.raises(InputError, match="all alike in tempo"):
+        character.wished(mood="slow")
+
+
+def test_words_stand_for_levels() -> None:
+    scores, styles = _corpus()
+    character = Character.of(scores, styles)
+    mixed = character.wished("Bach:3, folk:1", "slow, loud")
+    assert mixed[:2].tolist() == [0.75, 0.25]
+    assert mixed[character.groups["tempo"]].tolist() == [1, 0, 0]
+    assert mixed[character.groups["loudness"]].tolist() == [0, 0, 1]
+    assert set(MOODS["sad"]) == set(parse_mood("sad"))
+    assert all(
+        level in {w for words in LEVELS.values() for w in words} for m in MOODS.values() for level in m
+    )
+    with pytest.raises(InputError, match="asks for two kinds of tempo"):
+        character.wished(mood="sad, fast")
+    for wrong in ("", "bach:x", "bach:0", ":2", "a,,b"):
+        with pytest.raises(InputError):
+            parse_styles(wrong)
+    with pytest.raises(InputError, match="'grumpy' is none of the words happy, "):
+        parse_mood("grumpy")
