@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from cadenza import ComposeOptions, Composer
 from cadenza.composer import BATCH
@@ -28,11 +29,14 @@ from cadenza.events import NoteEvents
 from cadenza.grammar import NoteGrammar
 from cadenza.midi import midi_bytes, write_midi
 from cadenza.model_folder import ModelFolder
+from cadenza.models import ModelConfig, build_model
 from cadenza.presets import ARCHITECTURES
 from cadenza.repertoire import Repertoire
-from cadenza.sampling import IntArray
+from cadenza.runtime import GraphModel
+from cadenza.sampling import IntArray, SamplingOptions, generate
 from cadenza.score import DRUM_KIT, METRE, Score, bar_lines, instrument_name, make_notes
 from cadenza.tasks import Opening
+from cadenza.training import write_graphs
 from cadenza.vocabulary import (
     FIRST_INSTRUMENT,
     KIND,
@@ -277,7 +281,7 @@ def test_every_network_keeps_to_all_controls_at_once(
 ) -> None:
     wishes: dict[str, Any] = {"key": "E minor", "key_strictness": 0.9, "tempo": 97, "metre": "4/4"}
     wishes |= {"instruments": "piano, violin", "must_play": "violin", "ranges": "piano: C3-C6, violin: G3-E6"}
-    wishes |= {"polyphony": 2, "density": "3-8"}
+    wishes |= {"polyphony": 2, "density": "3-8", "max_repeat": 1}
     known = {"violin"} <= _names(models[kind])
     if not known:
         wishes |= {"instruments": "piano", "must_play": "piano", "ranges": "piano: C3-C6"}
@@ -289,6 +293,39 @@ def test_every_network_keeps_to_all_controls_at_once(
         _check(ComposeOptions(**wishes).controls(), events, score, start)
         assert score.tempi["qpm"][score.tempi["tick"] >= start].tolist() == [97]
         assert {name: piece.sidecar["options"][name] for name in wishes} == wishes
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, GraphModel]:
+    """An untrained network of each architecture, which knows nothing of what is asked for."""
+    found = {}
+    for kind in ARCHITECTURES:
+        torch.manual_seed(1)
+        config = ModelConfig(kind, width=16, layers=1, head_width=8, heads=2, memory=16)
+        weights = build_model(config, EVENTS.schema).state_dict()
+        folder = tmp_path_factory.mktemp(kind)
+        write_graphs(folder, weights, asdict(config), EVENTS, ["fp32"])
+        found[kind] = GraphModel(folder / "graph-fp32", EVENTS.schema)
+    return found
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("seed", range(SEEDS // 6))
+def test_whatever_a_network_draws_keeps_to_all_controls(
+    kind: str, seed: int, repertoire: Repertoire, networks: dict[str, GraphModel]
+) -> None:
+    controls = _wishes(seed, repertoire)
+    try:
+        grammar = NoteGrammar(EVENTS, repertoire, 1 + seed % 6, controls)
+    except InputError as error:
+        if not _refused(error):
+            raise
+        return
+    options = SamplingOptions(temperature=2.0 if seed % 2 else 1.0, min_p=0.0 if seed % 3 else 0.2)
+    random = np.random.default_rng(seed)
+    drawn = [step[0][1] for step in generate(networks[kind], [grammar], EVENTS.schema, options, [random])]
+    events = np.array(drawn, np.int64)
+    _check(controls, events, EVENTS.decode(events))
 
 
 def _names(model: Path) -> set[str]:

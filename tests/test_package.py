@@ -21,17 +21,19 @@ ROOT = SOURCE.parents[1]
 
 # From the bottom up: a module imports only from lines above its own.
 LAYERS = (
-    {"errors", "version", "presets", "schema", "rotary"},
-    {"files", "score", "workers"},
-    {"smf", "vocabulary", "statistics", "pianoroll", "timing", "library"},
-    {"midi", "context", "repertoire"},
-    {"export", "events", "corpus", "controls"},
-    {"tokens", "grammar"},
-    {"dataset", "models.language_model", "processes"},
+    {"errors", "version", "presets", "schema", "rotary", "moods"},
+    {"files", "score", "workers", "repetition"},
+    {"smf", "vocabulary", "statistics", "pianoroll", "timing", "library", "character"},
+    {"midi", "gaps", "repertoire", "likeness"},
+    {"context", "export", "corpus", "controls"},
+    {"events"},
+    {"tokens", "grammar", "source"},
+    {"dataset", "filling", "models.language_model", "processes"},
     {"models.recurrent", "models.transformer", "runtime", "graph"},
     {"models", "evaluation", "sampling", "model_card"},
-    {"model_folder", "learner", "ahead"},
-    {"composer", "training"},
+    {"options", "model_folder", "learner", "ahead"},
+    {"tasks", "training"},
+    {"composer"},
     {"cli", "__init__"},
     {"__main__"},
 )
