@@ -165,3 +165,17 @@ def test_the_command_line_does_all_of_it(
         except SystemExit as stop:
             code = int(stop.code or 0)
         assert code == 2, wrong
+
+
+def test_values_of_another_type_are_refused() -> None:
+    wrong: tuple[dict[str, Any], ...] = (
+        {"bars": "8"},
+        {"bars": None},
+        {"num": 1.5},
+        {"tempo": "fast"},
+        {"key": 3},
+        {"polyphony": True},
+    )
+    for options in wrong:
+        with pytest.raises(InputError, match=f"{next(iter(options))} must be a"):
+            ComposeOptions(**options)

@@ -96,20 +96,24 @@ class Controls:
     ) -> dict[int, tuple[int, int]]:
         """Ranges of the kinds that may play; those that nobody named are dropped if they cannot."""
         names = _names(repertoire.kinds)
-        named = {kind for wish in self.instruments for kind in _kinds_of(wish, names)}
+        groups = [set(_kinds_of(wish, names)) for wish in self.instruments]
+        named = set().union(*groups)
         required = set(self.required(repertoire.kinds))
         kinds = named or set(repertoire.kinds if kinds_so_far is None else kinds_so_far)
         ranges = {kind: repertoire.pitch_ranges[kind] for kind in sorted(kinds | required)}
-        named |= required
+        groups += [{kind} for kind in required]
         for wish, (low, high) in self.ranges.items():
             meant = set(_kinds_of(wish, names)) & ranges.keys()
             if not meant:
                 raise InputError(f"{wish} has a range but does not play; name it among the instruments.")
-            named |= meant
+            groups.append(meant)
             for kind in meant:
                 ranges[kind] = (max(low, ranges[kind][0]), min(high, ranges[kind][1]))
         able = {kind: span for kind, span in ranges.items() if self._can_play(kind, span)}
-        silent = sorted(named - able.keys()) or ([] if able else sorted(ranges))
+        # Of several that one word stands for, some may have to be silent; then they are left out.
+        silent = [min(group) for group in groups if not group & able.keys()] or (
+            [] if able else sorted(ranges)
+        )
         if silent:
             raise InputError(
                 f"{names[silent[0]]} has no note left in its range and this scale; widen one of them or leave it out."
@@ -322,13 +326,23 @@ def _kinds_of(wish: str, names: dict[int, str]) -> list[int]:
     found = exact or [kind for kind, name in names.items() if set(slug.split("-")) <= set(name.split("-"))]
     if found:
         return found
-    known = ", ".join(names.values())
+    known = _some(list(names.values()))
     everything = [*GM_INSTRUMENTS, *(instrument_name(DRUM_KIT + kit) for kit in KITS)]
     if slug in everything:
         raise InputError(f"the model never saw {slug}; those it knows are {known}.")
     near = get_close_matches(slug, everything, 1, 0.7)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise InputError(f"there is no instrument {wish!r}.{hint} Those the model knows are {known}.")
+
+
+def _some(names: Sequence[str], most: int = 20) -> str:
+    """The names in a row, or the first of them and how many more there are."""
+    more = (
+        f" and {len(names) - most} more (cadenza inspect lists those of a folder)"
+        if len(names) > most
+        else ""
+    )
+    return ", ".join(names[:most]) + more
 
 
 # -- while a piece grows --------------------------------------------------------------------------

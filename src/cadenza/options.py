@@ -49,6 +49,7 @@ class ComposeOptions:
     max_repeat: int | None = None  # bars: no longer passage is heard twice
 
     def __post_init__(self) -> None:
+        _check_types(self)
         checks = (
             (1 <= self.bars <= MAX_BARS, f"bars must be between 1 and {MAX_BARS}, not {self.bars}."),
             (1 <= self.num <= MAX_PIECES, f"num must be between 1 and {MAX_PIECES}, not {self.num}."),
@@ -93,6 +94,21 @@ class ComposeOptions:
         given = {k: v for k, v in asdict(self).items() if k in SamplingOptions.__annotations__}
         dial = {} if self.surprise is None else surprising(self.surprise, SamplingOptions(**defaults))
         return SamplingOptions(**{**defaults, **dial, **{k: v for k, v in given.items() if v is not None}})
+
+
+def _check_types(options: ComposeOptions) -> None:
+    """Raise InputError for a value of another type than its field's: a text for a number, or the other way round."""
+    kinds: dict[str, tuple[str, tuple[type, ...]]] = {
+        "int": ("a whole number", (int,)),
+        "float": ("a number", (int, float)),
+        "str": ("a text", (str,)),
+    }
+    for option in fields(options):
+        value, (what, types) = getattr(options, option.name), kinds[str(option.type).partition(" ")[0]]
+        optional = str(option.type).endswith("None")
+        if (value is None and optional) or (isinstance(value, types) and not isinstance(value, bool)):
+            continue
+        raise InputError(f"{option.name.replace('_', ' ')} must be {what}, not {value!r}.")
 
 
 def surprising(surprise: float, usual: SamplingOptions) -> dict[str, float]:
