@@ -14,13 +14,14 @@ drawn becomes a score. All of them draw events of one network by one sampler.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from cadenza.controls import kinds_named
+from cadenza.controls import Controls, kinds_named, parse_names
 from cadenza.dataset import Representation
 from cadenza.errors import InputError
 from cadenza.events import NoteEvents
@@ -91,7 +92,9 @@ def task_of(
         return Orchestration.of(source, options, repertoire)
     if use == "humanise":
         return Humanising(source, repertoire)
-    return Filling.of(source, options, repertoire, vary=use == "vary")
+    if use == "vary":
+        return Varying.of(source, options, repertoire)
+    return Filling.of(source, options, repertoire)
 
 
 _DOING = {
@@ -220,61 +223,102 @@ def _with_tempo(score: Score, tempo: float | None, start: int) -> Score:
     return replace(score, tempi=np.concatenate([before, np.array([(start, tempo)], dtype=TEMPO)]))
 
 
+def _tracks(source: Source, options: ComposeOptions, known: Sequence[int]) -> tuple[list[int], Controls]:
+    """The kinds that are new in a gap, those that are named or all of the piece's, and what they must keep to."""
+    controls = options.controls()
+    if options.tracks is None:
+        return source.kinds, controls
+    return kinds_named(options.tracks, known), replace(controls, instruments=parse_names(options.tracks))
+
+
 @dataclass(frozen=True)
 class Filling:
-    """New notes in a gap of a piece, or, varied, in bars of its instruments chosen anew for every candidate."""
+    """New notes in a gap of a piece."""
 
     source: Source
-    options: ComposeOptions
-    repertoire: Repertoire
-    kinds: list[int]
-    vary: bool
-    told: Told | None = None
+    grammar: FillGrammar  # having walked what comes before the gap
+    told: Told
 
     @classmethod
-    def of(cls, source: Source, options: ComposeOptions, repertoire: Repertoire, vary: bool) -> Filling:
+    def of(cls, source: Source, options: ComposeOptions, repertoire: Repertoire) -> Filling:
         """Raises InputError for tracks that the model cannot play, or bars that are not there."""
-        if not vary and options.fill_bars is None and options.tracks is None:
+        if options.fill_bars is None and options.tracks is None:
             raise InputError("say what to fill: bars such as 9-12, tracks such as bass, or both.")
-        together = repertoire.with_piece(source.events)
-        known = source.kinds if vary else together.kinds
-        kinds = source.kinds if options.tracks is None else kinds_named(options.tracks, known)
-        task = cls(source, options, repertoire, kinds, vary)
-        if vary:  # every candidate in places of its own, so that nothing is there already for all of them
-            return task
-        gap = task._gap(0, 0)
-        before = int(np.searchsorted(source.steps, task._grammar(gap).first_new, side="left"))
-        context = source.representation.context(source.events, bars_to_come=0, gap=gap)
+        kinds, controls = _tracks(source, options, repertoire.with_piece(source.events).kinds)
+        gap, representation = source.gap(parse_bars(options.fill_bars), kinds), source.representation
+        grammar = FillGrammar(representation, repertoire, source.events, gap, kinds, controls)
+        before = int(np.searchsorted(source.steps, grammar.first_new, side="left"))
+        for event in source.events[:before].tolist():
+            grammar.advance(event)
+        context = representation.context(source.events, bars_to_come=0, gap=gap)
         told = source.events[:before].astype(np.int64), context[:before].astype(np.int64)
-        return replace(task, told=told)
+        return cls(source, grammar, told)
 
     @property
     def digest(self) -> str:
         """See Task."""
         return self.source.digest
 
-    def _gap(self, number: int, seed: int) -> Gap:
-        gap = self.source.gap(parse_bars(self.options.fill_bars), self.kinds)
-        if not self.vary:
-            return gap
-        amount = DEFAULT_AMOUNT if self.options.amount is None else self.options.amount
-        return self.source.some_of(gap, amount, np.random.default_rng([seed, number, 1]))
+    def begin(self, number: int, seed: int) -> Grammar:
+        """See Task."""
+        return self.grammar.copy()
 
-    def _grammar(self, gap: Gap) -> FillGrammar:
-        events, controls = self.source.events, self.options.controls()
-        return FillGrammar(self.source.representation, self.repertoire, events, gap, self.kinds, controls)
+    def score(self, events: IntArray, grammar: Grammar) -> Score:
+        """See Task."""
+        return self.source.filled(self.grammar.gap, events, _new_ones(grammar))
+
+
+@dataclass(frozen=True)
+class Varying:
+    """New notes in bars of a piece's instruments, chosen anew for every candidate.
+
+    So nothing is there already for all of them, and candidates begin at the start.
+    """
+
+    source: Source
+    gap: Gap  # within which bars are chosen
+    amount: float
+    kinds: list[int]
+    controls: Controls
+    repertoire: Repertoire
+    told: Told | None = None
+
+    @classmethod
+    def of(cls, source: Source, options: ComposeOptions, repertoire: Repertoire) -> Varying:
+        """Raises InputError for tracks or bars that are not there."""
+        kinds, controls = _tracks(source, options, source.kinds)
+        gap = source.gap(parse_bars(options.fill_bars), kinds)
+        amount = DEFAULT_AMOUNT if options.amount is None else options.amount
+        task = cls(source, gap, amount, kinds, controls, repertoire)
+        task.begin(0, 0)
+        return task
+
+    @property
+    def digest(self) -> str:
+        """See Task."""
+        return self.source.digest
 
     def begin(self, number: int, seed: int) -> Grammar:
         """See Task."""
-        grammar = self._grammar(self._gap(number, seed))
-        for event in self.told[0].tolist() if self.told else ():
-            grammar.advance(event)
-        return grammar
+        gap = self.source.some_of(self.gap, self.amount, np.random.default_rng([seed, number, 1]))
+        return FillGrammar(
+            self.source.representation,
+            self.repertoire,
+            self.source.events,
+            gap,
+            self.kinds,
+            self.controls,
+        )
 
     def score(self, events: IntArray, grammar: Grammar) -> Score:
         """See Task."""
         assert isinstance(grammar, FillGrammar)
-        return self.source.filled(grammar.gap, events, grammar.is_new)
+        return self.source.filled(grammar.gap, events, _new_ones(grammar))
+
+
+def _new_ones(grammar: Grammar) -> list[bool]:
+    assert isinstance(grammar, FillGrammar)
+    return grammar.is_new
 
 
 @dataclass(frozen=True)
