@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from cadenza.moods import LEVELS, UNITS
 
-def write_card(config: dict[str, Any]) -> str:
-    """Markdown that says what the model is, what it learned from and how well; numbers from its config."""
+
+def write_card(config: dict[str, Any], thirds: dict[str, tuple[float, float]]) -> str:
+    """Markdown that says what the model is, what it learned from and how well; numbers from its config.
+
+    thirds: where the lowest and the highest third of the corpus begin, of what moods are words for.
+    """
     corpus, held_out, model = config["corpus"], config["held_out"], config["model"]
     fields = "\n".join(f"| {name} | {nats:.3f} |" for name, nats in held_out["by_field"].items())
     return f"""---
@@ -28,6 +33,7 @@ hours; the other {corpus["held_out_pieces"]} were held out to judge it.
 - Styles: {_counts(corpus["styles"])}
 - Instruments: {_counts(corpus["instruments"])}
 - Metres: {_counts(corpus["metres"])}
+- Moods: {_moods(thirds)}
 - Files left out: {_counts(corpus["skipped"])}
 - Licence: as the files that it learned from; add it here before you share the model
 
@@ -48,6 +54,16 @@ pieces that it learned from.
 
 
 _NAMES = {"lstm": "An LSTM", "gru": "A GRU", "transformer": "A Transformer"}
+
+
+def _moods(thirds: dict[str, tuple[float, float]]) -> str:
+    """What the words for levels stand for, in this corpus."""
+    found = []
+    for name, (low, high) in thirds.items():
+        words = LEVELS[name]
+        ends = "" if name == "mode" else f" (up to {low:.4g}, from {high:.4g} {UNITS[name]} on)"
+        found.append(f"{words[0]} or {words[-1]}{ends}")
+    return ", ".join(found) or "all pieces are alike"
 
 
 def _counts(counts: dict[str, int], most: int = 12) -> str:

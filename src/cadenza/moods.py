@@ -9,6 +9,12 @@ LEVELS = {
     "tempo": ("slow", "", "fast"),
     "mode": ("minor", "major"),
 }
+UNITS = {
+    "density": "notes in a quarter",
+    "register": "as mean key",
+    "loudness": "as mean velocity",
+    "tempo": "quarters a minute",
+}
 MOODS = {
     "happy": ("major", "fast", "high"),
     "sad": ("minor", "slow", "low"),

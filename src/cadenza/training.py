@@ -497,10 +497,15 @@ class _Run:
         }
         write_graphs(self.out, weights, asdict(self.model_config), self.prepared.representation, self.graphs)
         write_atomic(self.out / REPRESENTATION, json.dumps(representation, indent=1) + "\n")
-        write_atomic(self.out / CARD, write_card(config))
+        write_atomic(self.out / CARD, write_card(config, self._thirds))
         write_atomic(
             self.out / CONFIG, json.dumps(config, indent=1) + "\n"
         )  # last: it makes the folder a model
+
+    @property
+    def _thirds(self) -> dict[str, tuple[float, float]]:
+        representation = self.prepared.representation
+        return representation.character.thirds if isinstance(representation, NoteEvents) else {}
 
     def _config(self) -> dict[str, Any]:
         likelihood = self._final_likelihood()
