@@ -74,7 +74,7 @@ class Repetition:
         return [
             bar[n][2]
             for bar in matching
-            if len(bar) > n and bar[n][:2] == (position, kind) and _turning(bar, len(matching), choices) == n
+            if len(bar) > n and bar[n][:2] == (position, kind) and _turning(bar, matching, choices) == n
         ]
 
     def positions_to_avoid(self, next_bar: bool, choices: Callable[[int, int], int]) -> list[int]:
@@ -82,14 +82,16 @@ class Repetition:
         come again leaves a choice."""
         matching, n = self._now(next_bar)
         last = [bar for bar in matching if len(bar) == n + 1]
-        return [bar[n][0] for bar in last if _turning(bar, len(matching), choices) < n]
+        return [bar[n][0] for bar in last if _turning(bar, matching, choices) < n]
 
 
-def _turning(bar: Bar, others: int, choices: Callable[[int, int], int]) -> int:
-    """The last note that leaves more keys than there are bars to avoid; -1 if none does."""
+def _turning(bar: Bar, matching: list[Bar], choices: Callable[[int, int], int]) -> int:
+    """The last note of a bar that leaves more keys than are to be avoided there; -1 if none does."""
     for n in range(len(bar) - 1, -1, -1):
         position, kind, _ = bar[n]
+        there = [other[n] for other in matching if len(other) > n and other[:n] == bar[:n]]
+        avoided = {key for *place, key in there if place == [position, kind]}
         in_chord = n > 0 and bar[n - 1][:2] == (position, kind)
-        if choices(kind, bar[n - 1][2] if in_chord else 128) > others:
+        if choices(kind, bar[n - 1][2] if in_chord else 128) > len(avoided):
             return n
     return -1
