@@ -41,6 +41,8 @@ from cadenza.midi import read_midi
 from cadenza.model_folder import WEIGHTS
 from cadenza.options import ComposeOptions
 from cadenza.runtime import Stepper
+from cadenza.score import instrument_name, pitch_name
+from cadenza.vocabulary import FIRST_KIT, instrument_of_kind
 
 if TYPE_CHECKING:
     from cadenza.training import _Run
@@ -283,6 +285,10 @@ def composing(bench: Bench) -> list[Row]:
         contenders = [
             Contender(_side_by_side(batch), partial(_compose, composer, batch, seeds)),
             *peers,
+            Contender(
+                "  with every control on",
+                partial(_compose, composer, batch, seeds, **every_control(composer)),
+            ),
             Contender("  its rules and context alone", _rules_alone(composer, batch)),
             Contender("  its graphs alone", _graphs_alone(composer, batch)),
             Contender("  their matrix products alone", _products_alone(composer, batch)),
@@ -370,9 +376,40 @@ def _names(bench: Bench) -> int:
     return NotesAndChords.of(piece.score for piece in bench.corpus.pieces).schema.fields[0].size
 
 
-def _compose(composer: Composer, num: int, seeds: Iterator[int], bars: int = BARS, workers: int = 1) -> int:
+def every_control(composer: Composer) -> dict[str, Any]:
+    """All options that a piece keeps to or tends to, as far as the model knows them."""
+    assert isinstance(composer.representation, NoteEvents)
+    repertoire, character = composer.folder.repertoire, composer.representation.character
+    assert repertoire is not None
+    kinds = [kind for kind in repertoire.kinds if kind < FIRST_KIT][:4]
+    names = [instrument_name(int(number)) for number in instrument_of_kind(np.array(kinds))]
+    low, high = repertoire.pitch_ranges[kinds[0]]
+    return {
+        "key": "D minor",
+        "key_strictness": 0.95,
+        "tempo": 100.0,
+        "metre": "4/4",
+        "instruments": ", ".join(names),
+        "must_play": names[0],
+        "ranges": f"{names[0]}: {pitch_name(low)}-{pitch_name(high)}",
+        "polyphony": 2,
+        "density": "4-16",
+        "max_repeat": 2,
+        "style": character.styles[0] if character.styles else None,
+        "mood": "slow" if "tempo" in character.thirds else None,
+    }
+
+
+def _compose(
+    composer: Composer,
+    num: int,
+    seeds: Iterator[int],
+    bars: int = BARS,
+    workers: int = 1,
+    **wishes: Any,
+) -> int:
     """workers: see `Composer.compose_many`; their start counts."""
-    options = ComposeOptions(bars=bars, num=num, seed=next(seeds))
+    options = ComposeOptions(bars=bars, num=num, seed=next(seeds), **wishes)
     pieces = composer.compose_many(options=options, workers=workers)
     return sum(len(piece.score) for piece in pieces)
 

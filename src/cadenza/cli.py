@@ -301,7 +301,8 @@ def _result_options(result: Path | None) -> dict[str, Any]:
     sidecar = result.with_suffix(".json")
     try:
         options = json.loads(sidecar.read_bytes())["options"]
-        return {name: options[name] for name in (*CONTROLS, "style", "mood") if name in options}
+        kept = [name for name in (*CONTROLS, "style", "mood") if name != "seconds"]
+        return {name: options[name] for name in kept if name in options}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{sidecar}: cannot be read; --continue needs a result with its JSON file beside it, "
