@@ -165,8 +165,10 @@ def test_bars_are_counted_as_in_the_file() -> None:
     assert (source.leading_bars, source.bars) == (2, 6)
     gap = source.gap([(3, 3), (8, 8)], source.kinds)
     assert gap.who.tolist() == [2, 0, 0, 0, 0, 2]
-    with pytest.raises(InputError, match="bars 9-9 do not lie within the piece"):
-        source.gap([(9, 9)], source.kinds)
+    assert source.gap([(1, 3)], source.kinds).who.tolist() == [2, 0, 0, 0, 0, 0]
+    for first, last in ((9, 9), (1, 2), (7, 9)):
+        with pytest.raises(InputError, match=f"bars {first}-{last} do not lie within the piece, .* 3 to 8"):
+            source.gap([(first, last)], source.kinds)
 
 
 def test_a_performance_in_free_time_is_filled_in_its_own_time() -> None:

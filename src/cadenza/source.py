@@ -111,7 +111,7 @@ class Source:
         free = np.zeros((self.bars, N_KINDS), bool)
         for first, last in [(1, self.bars + self.leading_bars)] if bars is None else bars:
             low, high = first - 1 - self.leading_bars, last - self.leading_bars
-            if not 0 <= high <= self.bars or high <= low:
+            if not 1 <= high <= self.bars:
                 raise InputError(
                     f"bars {first}-{last} do not lie within the piece, which has bars "
                     f"{1 + self.leading_bars} to {self.bars + self.leading_bars}."
