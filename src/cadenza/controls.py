@@ -470,9 +470,9 @@ class Limits:
             ends = [other for other in self.ends.get(kind, []) if other > step]
             self.ends[kind] = sorted([*ends, end], reverse=True)
 
-    def new_bar(self) -> None:
-        """A bar line has passed."""
-        self.in_bar, self.partial = 0, False
+    def new_bar(self, partial: bool) -> None:
+        """A bar line has passed, of a bar in which new music may begin later, or of a whole one."""
+        self.in_bar, self.partial = 0, partial
 
 
 def _bits(kinds: Iterable[int]) -> int:

@@ -360,7 +360,7 @@ class NoteGrammar:
         self.at.advance(event)
         if self.at.bar_number != bar:
             if self.limits.count:
-                self.limits.new_bar()
+                self.limits.new_bar(self.at.bar_start < self.not_before)
             if self.repetition is not None:
                 self.repetition.new_bar()
         if FIRST_INSTRUMENT <= kind < REST_KIND:
