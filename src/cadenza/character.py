@@ -125,7 +125,7 @@ class Character:
         for word in parse_mood(mood):
             name, level = _LEVEL_OF[word]
             if name not in self.thirds:
-                if word in (mood or ""):
+                if word in _words(mood):
                     raise InputError(
                         f"mood {word!r}: the model's pieces are all alike in {name}; leave it out."
                     )
@@ -167,10 +167,14 @@ def parse_styles(text: str | None) -> dict[str, float]:
     return {name: weight / total for name, weight in found.items()}
 
 
+def _words(text: str | None) -> list[str]:
+    return re.findall(r"[^\s,]+", (text or "").lower())
+
+
 def parse_mood(text: str | None) -> list[str]:
     """Levels such as "slow" from words such as "sad, loud"."""
     found: list[str] = []
-    for word in re.findall(r"[^\s,]+", (text or "").lower()):
+    for word in _words(text):
         if word not in MOODS and word not in _LEVEL_OF:
             known = ", ".join([*MOODS, *_LEVEL_OF])
             raise InputError(f"mood: {word!r} is none of the words {known}.")

@@ -92,14 +92,14 @@ def compose(arguments: argparse.Namespace) -> None:
     if arguments.again is None:
         _compose(arguments.model, arguments.out, arguments)
         return
-    others = [*_given(arguments), *_music(arguments), *(["continue"] if arguments.goes_on else [])]
+    others = list(_given(arguments))
     if others:
         raise InputError(f"--again takes all from its file; leave out --{others[0].replace('_', '-')}.")
-    _compose_again(arguments.model, arguments.out, arguments.again)
+    _compose_again(arguments.model, arguments.out, arguments.again, _music(arguments))
 
 
-def _compose_again(model: Path | None, out: Path, path: Path) -> None:
-    """Write the piece that a sidecar describes, under the same name."""
+def _compose_again(model: Path | None, out: Path, path: Path, music: dict[str, Path]) -> None:
+    """Write the piece that a sidecar describes, under the same name; music: what it was made from, if moved."""
     from cadenza.composer import Composer
 
     try:
@@ -108,7 +108,10 @@ def _compose_again(model: Path | None, out: Path, path: Path) -> None:
         raise InputError(f"{path}: cannot be read as JSON; name the file beside a composed piece.") from error
     made_with = sidecar.get("model") if isinstance(sidecar, dict) else None
     precision = made_with.get("precision") if isinstance(made_with, dict) else None
-    piece = Composer.from_pretrained(model, precision if isinstance(precision, str) else None).again(sidecar)
+    piece = Composer.from_pretrained(model, precision if isinstance(precision, str) else None).again(
+        sidecar, next(iter(music.values()), None)
+    )
+    _keep_music(out, [path.stem], music)
     _make_folder(out)
     for written in piece.save_all(out, path.stem):
         print(written)
@@ -279,7 +282,9 @@ def _compose_options(arguments: argparse.Namespace) -> ComposeOptions:
 
     if arguments.prompt is None and arguments.prompt_bars is not None:
         raise InputError("--prompt-bars needs --prompt FILE.")
-    return ComposeOptions(**{"num": 4, **_result_options(arguments.goes_on), **_given(arguments)})
+    return ComposeOptions(
+        **{"num": 4, **_result_options(arguments.goes_on, set(_given(arguments))), **_given(arguments)}
+    )
 
 
 def _music(arguments: argparse.Namespace) -> dict[str, Path]:
@@ -292,8 +297,9 @@ def _music(arguments: argparse.Namespace) -> dict[str, Path]:
     return found
 
 
-def _result_options(result: Path | None) -> dict[str, Any]:
-    """The wishes that a result was composed with, as its sidecar tells, which hold for what goes on from it."""
+def _result_options(result: Path | None, given: set[str]) -> dict[str, Any]:
+    """The wishes that a result was composed with, as its sidecar tells, which hold for what goes on from it, unless
+    others are given."""
     from cadenza.options import CONTROLS
 
     if result is None:
@@ -302,6 +308,8 @@ def _result_options(result: Path | None) -> dict[str, Any]:
     try:
         options = json.loads(sidecar.read_bytes())["options"]
         kept = [name for name in (*CONTROLS, "style", "mood") if name != "seconds"]
+        if given & {"key", "scale"}:  # of the pair only one can hold
+            kept = [name for name in kept if name not in ("key", "scale")]
         return {name: options[name] for name in kept if name in options}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
@@ -316,6 +324,10 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
 
     names = [field.name for field in fields(ComposeOptions)]
     found = {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
+    if found.get("bars") is not None and (arguments.humanise or arguments.orchestrate):
+        raise InputError(
+            "--bars is not for --humanise and --orchestrate, which keep a piece's bars; leave it out."
+        )
     if (bars := found.get("bars")) is not None and (arguments.infill or arguments.vary):
         found["fill_bars"] = found.pop("bars")
     elif bars is not None:
@@ -331,7 +343,11 @@ def _whole_bars(text: str) -> int:
 
 def _check_composing(arguments: argparse.Namespace) -> None:
     """Find out before training whether composing would fail."""
+    from cadenza.events import NoteEvents
     from cadenza.midi import read_midi
+    from cadenza.options import parse_bars
+    from cadenza.source import Source
+    from cadenza.tasks import check
 
     options = _compose_options(arguments)
     options.sampling({})
@@ -339,11 +355,12 @@ def _check_composing(arguments: argparse.Namespace) -> None:
         raise InputError(
             f"preset {arguments.preset} cannot keep to {next(iter(options.wishes()))}; choose another one."
         )
+    check(next(iter(_music(arguments)), None), options)
     for use, path in _music(arguments).items():
         if PRESETS[arguments.preset].representation != "note-events":
             raise InputError(f"preset {arguments.preset} cannot work with --{use}; choose another one.")
-        if not len(read_midi(path)):
-            raise InputError(f"{path}: has no notes; choose another file.")
+        source = Source.of(read_midi(path), NoteEvents())
+        source.gap(parse_bars(options.fill_bars), [])
 
 
 def _compose(model: Path | None, out: Path, arguments: argparse.Namespace) -> Path:
@@ -361,6 +378,7 @@ def _compose(model: Path | None, out: Path, arguments: argparse.Namespace) -> Pa
         on_events=lambda n: meter.show(f"composing, {n:,} events"),
         workers=0,
     )
+    _keep_music(out, [_name(n + 1, options.num) for n in range(options.num)], _music(arguments))
     _make_folder(out)
     scores: dict[str, float] = {}
     for n, piece in enumerate(pieces, 1):
@@ -376,6 +394,14 @@ def _compose(model: Path | None, out: Path, arguments: argparse.Namespace) -> Pa
             + ", ".join(f"{name} ({scores[name]:.2f})" for name in ranked)
         )
     return out / f"{_name(1, options.num)}.mid"
+
+
+def _keep_music(out: Path, names: Sequence[str], music: dict[str, Path]) -> None:
+    """Refuse to replace what a piece is made from."""
+    written = {(out / f"{name}.mid").resolve() for name in names}
+    for path in music.values():
+        if path.resolve() in written:
+            raise InputError(f"{path} would be replaced by what is made from it; choose another --out.")
 
 
 def _make_folder(folder: Path) -> None:

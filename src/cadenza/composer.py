@@ -110,7 +110,7 @@ class Composer:
         on from, its bars first in the result; to fill a gap in, of bars `fill_bars` and instruments `tracks`; to vary
         by `amount`; to play with loudness and timing; to play on other instruments.
         on_events: called with the number of events drawn so far. workers: processes that compose, where there
-        is enough to do for several; 0 takes one for each core. The pieces are the same, however many there are.
+        is enough to do for several; 0 takes one for each core. However many processes there are, the pieces are the same.
         A script that asks for several is imported by each of them, and needs `if __name__ == "__main__":`.
         Options and music are checked at once.
         """
@@ -121,7 +121,8 @@ class Composer:
         if len(given) > 1:
             raise InputError(f"give one of {' and '.join(given)}, not both.")
         orders = self._orders(options, *next(iter(given.items()), (None, None)))
-        if min(workers, len(orders)) > 1 and options.num * options.bars >= BARS_WORTH_A_PROCESS:
+        many = options.num * orders[0].task.bars >= BARS_WORTH_A_PROCESS
+        if min(workers, len(orders)) > 1 and many:
             fill = partial(_fill, str(self.folder.path.resolve()), self.precision)
             batches = in_processes(fill, orders, min(workers, len(orders)), on_events)
             return (piece for batch in batches for piece in batch)
@@ -227,7 +228,7 @@ class Composer:
                 "precision": self.precision,
             },
             "version": __version__,
-            "likeness": round(likeness(score, self.folder.usual), 4),
+            "likeness": round(likeness(score, self.folder.usual, order.task.start), 4),
             "statistics": {name: round(value, 4) for name, value in describe(score).items()},
         }
 

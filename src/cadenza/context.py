@@ -181,7 +181,7 @@ def context_of(
         given = notes[gap.given(events[notes], bars.number_of(step[notes]))]
         _fill_echoes(context, events, step, length_or_none, max_onset, given, AHEAD)
         _fill_ahead(context, events, step, max_onset, given, gap, bars)
-        sure = np.append(False, context[:-1, FILL] == NO_ONE)
+        sure = sure_events(events, context)
     if matches:
         _fill_matches(context, events, step, length, sure)
     return context
@@ -192,6 +192,16 @@ def bars_of(events: EventArray, steps_per_quarter: int) -> Bars:
     metres = events[:, KIND] == METRE_KIND
     step = np.cumsum(events[:, ONSET].astype(np.int64))
     return Bars(step[metres], events[metres, PITCH].astype(np.int64) - FIRST_METRE_VALUE, steps_per_quarter)
+
+
+def sure_events(events: EventArray, context: EventArray) -> NDArray[np.bool_]:
+    """Which events (N,) around a gap are given, with nothing new before them.
+
+    Rests and what follows them are not: where new notes come, time may pass in other rests.
+    """
+    sure = np.append(False, context[:-1, FILL] == NO_ONE)
+    rest = events[:, KIND] == REST_KIND
+    return sure & ~rest & ~np.append(False, rest[:-1])
 
 
 @dataclass(frozen=True)
@@ -437,7 +447,7 @@ class Given:
         self.notes: list[list[int]] = np.stack([column[notes] for column in columns], axis=1).tolist()
         for n in notes.tolist():
             self.sounds.add(self.steps[n], self.events[n])
-        self.rows = self._rows(np.append(False, context[:-1, FILL] == NO_ONE))
+        self.rows = self._rows(sure_events(events, context))
 
     def _rows(self, sure: NDArray[np.bool_]) -> list[dict[int, list[int]]]:
         """Of every level, where rows of sure events with each key end."""
@@ -655,5 +665,5 @@ class ContextTracker:
         if self.now > self.bar_start:  # a prompt may change its metre within a bar
             self.bar_number += 1
         self.bar_start = self.now
-        self.metre = value
+        self.metre = value or None  # number 0 is no metre
         self.bar_length = bar_steps(value, self.steps_per_quarter)

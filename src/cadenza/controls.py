@@ -160,10 +160,14 @@ class Controls:
         return shortest if most is None else min(most, shortest)
 
 
-def kinds_named(text: str, kinds: Sequence[int]) -> list[int]:
-    """Which of these kinds names such as "violin, cello" mean; raises InputError for one that means none."""
-    names = _names(kinds)
-    return sorted({kind for wish in parse_names(text) for kind in _kinds_of(wish, names)})
+def kinds_named(text: str, first: Sequence[int], kinds: Sequence[int]) -> list[int]:
+    """Which kinds names such as "violin, cello" mean, of the first ones if they can, else of the others.
+
+    Raises InputError for a name that means none.
+    """
+    near, names = _names(first), _names(kinds)
+    wishes = parse_names(text)
+    return sorted({kind for w in wishes for kind in _matching(w, near) or _kinds_of(w, names)})
 
 
 def _names(kinds: Sequence[int]) -> dict[int, str]:
@@ -321,9 +325,7 @@ def parse_density(text: str | None) -> tuple[int, int | None]:
 
 def _kinds_of(wish: str, names: dict[int, str]) -> list[int]:
     """Kinds by this name, or else all whose names hold all of its words; raises InputError if there are none."""
-    slug = "-".join(re.split(r"[\s-]+", wish.lower().strip()))
-    exact = [kind for kind, name in names.items() if name == slug]
-    found = exact or [kind for kind, name in names.items() if set(slug.split("-")) <= set(name.split("-"))]
+    found, slug = _matching(wish, names), _slug(wish)
     if found:
         return found
     known = _some(list(names.values()))
@@ -333,6 +335,16 @@ def _kinds_of(wish: str, names: dict[int, str]) -> list[int]:
     near = get_close_matches(slug, everything, 1, 0.7)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise InputError(f"there is no instrument {wish!r}.{hint} Those the model knows are {known}.")
+
+
+def _slug(wish: str) -> str:
+    return "-".join(re.split(r"[\s-]+", wish.lower().strip()))
+
+
+def _matching(wish: str, names: dict[int, str]) -> list[int]:
+    slug = _slug(wish)
+    exact = [kind for kind, name in names.items() if name == slug]
+    return exact or [kind for kind, name in names.items() if set(slug.split("-")) <= set(name.split("-"))]
 
 
 def _some(names: Sequence[str], most: int = 20) -> str:

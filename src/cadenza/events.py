@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadenza.character import Character
-from cadenza.context import FILL, Bars, bars_of, context_fields, context_of
+from cadenza.context import Bars, bars_of, context_fields, context_of, sure_events
 from cadenza.errors import InputError
-from cadenza.gaps import NO_ONE, Gap
+from cadenza.gaps import Gap
 from cadenza.schema import NOT_APPLICABLE, Field, Schema
 from cadenza.score import (
     DRUM_KIT,
@@ -245,7 +245,7 @@ class NoteEvents:
             bars = int(bars_of(events, self.steps_per_quarter).number_of(step[-1:])[0])
             around = gap(max(1, bars), kinds_of(events))
         context = self.context(events, bars_to_come=bars_to_come, matches=matches, gap=around)
-        sure = None if around is None else np.append(False, context[:-1, FILL] == NO_ONE)
+        sure = None if around is None else sure_events(events, context)
         return EncodedPiece(events, context, sure=sure)
 
     def context(

@@ -18,7 +18,8 @@ from cadenza.events import NoteEvents
 from cadenza.gaps import Gap
 from cadenza.grammar import BoolArray, FloatArray, NoteGrammar
 from cadenza.repertoire import Repertoire
-from cadenza.score import instrument_name, pitch_name
+from cadenza.schema import NEVER
+from cadenza.score import IntArray, instrument_name, pitch_name
 from cadenza.vocabulary import (
     DURATION,
     END_KIND,
@@ -30,15 +31,26 @@ from cadenza.vocabulary import (
     ONSET,
     PITCH,
     REST_KIND,
+    SHIFTS,
     VELOCITY,
     EventArray,
     instrument_of_kind,
 )
 
 
+def _mask(allowed: BoolArray) -> FloatArray:
+    """What to add to logits so that only the allowed values can be drawn."""
+    return np.where(allowed, np.float32(0), np.float32(NEVER))
+
+
+def _only(representation: NoteEvents, field: int, value: int) -> FloatArray:
+    return _mask(np.arange(representation.schema.fields[field].size) == value)
+
+
 class FillGrammar(NoteGrammar):
     """Rules for a piece whose events (N, fields) are given but for a gap, in which these kinds play.
 
+    free_from (N,): the step from which on each event's key may be struck again without cutting the note in the file.
     loose: fields of given notes that are drawn all the same.
     """
 
@@ -47,6 +59,7 @@ class FillGrammar(NoteGrammar):
         representation: NoteEvents,
         repertoire: Repertoire,
         piece: EventArray,
+        free_from: IntArray,
         gap: Gap,
         kinds: Sequence[int],
         controls: Controls = NOTHING,
@@ -68,6 +81,7 @@ class FillGrammar(NoteGrammar):
         self.kept: list[tuple[int, list[int]]] = list(
             zip(step[kept].tolist(), piece[kept].tolist(), strict=True)
         )
+        self.kept_until: list[int] = free_from[kept].tolist()
         able = np.zeros(N_KINDS, bool)
         able[list(self.repertoire.kinds)] = True
         self.free = gap.free & able & self.pitch_ok.any(axis=1)
@@ -108,7 +122,7 @@ class FillGrammar(NoteGrammar):
         if self._is_kept(step, kind):
             value = self.kept[self.next][1][field]
             if field not in self.loose:
-                return None if value < 0 else self._only(field, value)
+                return None if value < 0 else _only(self.representation, field, value)
         elif field == PITCH and kind < REST_KIND:
             return self._new_pitches(step, event[ONSET], kind)
         elif field == DURATION and FIRST_INSTRUMENT <= kind < FIRST_KIT:
@@ -116,9 +130,15 @@ class FillGrammar(NoteGrammar):
             return self._bias((DURATION, left), lambda: self.representation.durations <= left)
         return super().bias(field, event)
 
-    def _only(self, field: int, value: int) -> FloatArray:
-        size = self.representation.schema.fields[field].size
-        return self._bias((field, -2, value), lambda: np.arange(size) == value)
+    def _shifts(self, event: list[int]) -> FloatArray:
+        """As the grammar's, and none that leads back into a given bar or note."""
+        found, step, kind = super()._shifts(event), self.at.now + event[ONSET], event[KIND]
+        bar = self.bar_of_step[step]
+        begins = step == 0 or self.bar_of_step[step - 1] != bar
+        given_before = begins and not (bar > 0 and self.free[bar - 1, kind])
+        if given_before or self.sounds_until[kind, event[PITCH]] == step:
+            return np.where(np.arange(SHIFTS) < SHIFTS // 2, np.float32(NEVER), found)
+        return found
 
     def _is_kept(self, step: int, kind: int) -> bool:
         """Whether the next kept event is of this kind and comes here; new ones of its kind do not."""
@@ -144,7 +164,7 @@ class FillGrammar(NoteGrammar):
         if last > 0 and ok[0]:
             ok[0] = bool(self._new_kinds(now, 0).any())
         ok[self.longest_onset :] = True
-        return self._bias((ONSET, -2, *np.packbits(ok).tolist()), lambda: ok)
+        return _mask(ok)
 
     def _ready(self, kind: int) -> int:
         """The first step at which a kind may play something new, where its bars are free."""
@@ -182,14 +202,14 @@ class FillGrammar(NoteGrammar):
             ok[self.kind_at_most :] = True
         elif onset == self.representation.max_onset:
             ok[REST_KIND] = True
-        return self._bias((KIND, -2, *np.packbits(ok).tolist()), lambda: ok)
+        return _mask(ok)
 
     def _new_pitches(self, step: int, onset: int, kind: int) -> FloatArray:
         ok = self._keys(step, onset, kind)
         worn = self.run_pitch[kind]
         if kind < FIRST_KIT and self.run_length[kind] >= self.repertoire.longest_run and ok.sum() > 1:
             ok[worn] = False
-        return self._bias((PITCH, -2, *np.packbits(ok).tolist()), lambda: ok)
+        return _mask(ok)
 
     def taken(self, field: int, value: int) -> int:
         """See NoteGrammar."""
@@ -200,9 +220,10 @@ class FillGrammar(NoteGrammar):
         step, kind = self.at.now + event[ONSET], event[KIND]
         kept = self._is_kept(step, kind)
         if kept:
+            if FIRST_INSTRUMENT <= kind < REST_KIND:
+                until = max(self.sounds_until[kind, event[PITCH]], self.kept_until[self.next])
+                self.sounds_until[kind, event[PITCH]] = until
             self.next += 1
-            if FIRST_INSTRUMENT <= kind < FIRST_KIT:
-                self.sounds_until[kind, event[PITCH]] = step + self._steps(event)
         super().advance(event)
         self.is_new.append(FIRST_INSTRUMENT <= kind < REST_KIND and not kept)
         self.done |= step > self.last_new and not self.loose
@@ -278,27 +299,23 @@ class OrchestraGrammar(NoteGrammar):
         """See NoteGrammar."""
         if field == ONSET:
             onset = min(self.steps_of[self.next][0] - self.at.now, self.representation.max_onset)
-            return self._only(ONSET, onset)
+            return _only(self.representation, ONSET, onset)
         if self.at.now + event[ONSET] < self.steps_of[self.next][0]:
-            return self._only(KIND, REST_KIND) if field == KIND else None
+            return _only(self.representation, KIND, REST_KIND) if field == KIND else None
         notes = self._pitched()
         if not notes:
             value = self.left[0][field]
-            return None if value < 0 else self._only(field, value)
+            return None if value < 0 else _only(self.representation, field, value)
         if field == KIND:
             ok = np.zeros(N_KINDS, bool)
             for kind in self.kinds:
                 ok[kind] = bool(self._keys(kind, event[ONSET], notes))
-            return self._bias((KIND, -2, *np.packbits(ok).tolist()), lambda: ok)
+            return _mask(ok)
         if field == PITCH:
             keys = self._keys(event[KIND], event[ONSET], notes)
-            return self._bias((PITCH, -2, *keys), lambda: np.isin(np.arange(N_PITCH_VALUES), keys))
+            return _mask(np.isin(np.arange(N_PITCH_VALUES), keys))
         (note,) = (other for other in notes if other[PITCH] == event[PITCH])
-        return None if note[field] < 0 else self._only(field, note[field])
-
-    def _only(self, field: int, value: int) -> FloatArray:
-        size = self.representation.schema.fields[field].size
-        return self._bias((field, -2, -2, value), lambda: np.arange(size) == value)
+        return None if note[field] < 0 else _only(self.representation, field, note[field])
 
     def _keys(self, kind: int, onset: int, notes: Sequence[list[int]]) -> list[int]:
         """Which of these notes the kind may play next, so that all others can still be played after it."""

@@ -8,10 +8,11 @@ the width of the range away; its likeness is the mean.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from cadenza.score import Score, bar_lines, until
+from cadenza.score import NoteArray, Score, bar_lines, until
 from cadenza.statistics import describe
 
 MEASURES = (
@@ -41,15 +42,33 @@ def usual(scores: Sequence[Score]) -> Usual:
     }
 
 
-def likeness(score: Score, corpus: Usual) -> float:
-    """From 0 to 1, how like the corpus a score is."""
-    values = describe(first_bars(score, BARS))
+def likeness(score: Score, corpus: Usual, start: int = 0) -> float:
+    """From 0 to 1, how like the corpus a score is, in the bars from the one in which tick `start` lies."""
+    values = describe(first_bars(from_bar(score, start), BARS))
     points = []
     for name, (low, high) in corpus.items():
         width = max(high - low, LEAST_WIDTH * max(abs(low), abs(high), 1e-6))
         off = max(low - values[name], values[name] - high, 0.0)
         points.append(max(0.0, 1.0 - off / width))
     return float(np.mean(points)) if points else 0.0
+
+
+def from_bar(score: Score, start: int) -> Score:
+    """What begins in the bar in which a tick lies, and after it."""
+    lines = bar_lines(score, max(start, score.end))
+    line = int(lines[max(0, int(np.searchsorted(lines, start, side="right")) - 1)])
+    if line == 0:
+        return score
+    notes = score.notes[score.notes["onset"] >= line].copy()
+    notes["onset"] -= line
+    return replace(score, notes=notes, tempi=_from(score.tempi, line), metres=_from(score.metres, line))
+
+
+def _from(changes: NoteArray, tick: int) -> NoteArray:
+    """Changes of tempo or metre, with what holds at a tick moved to 0."""
+    moved = changes[max(0, int(np.searchsorted(changes["tick"], tick, side="right")) - 1) :].copy()
+    moved["tick"] = np.maximum(0, moved["tick"] - tick)
+    return moved
 
 
 def first_bars(score: Score, bars: int) -> Score:

@@ -23,6 +23,7 @@ from cadenza.timing import FREE_QPM, classify_timing, lay_on_grid
 from cadenza.vocabulary import (
     KIND,
     N_KINDS,
+    N_PITCH_VALUES,
     ONSET,
     PITCH,
     REST_KIND,
@@ -34,7 +35,7 @@ from cadenza.vocabulary import (
     kind_of_instrument,
 )
 
-MAX_TICK = 2**31 - 1
+MAX_TICK, MAX_RESOLUTION = 2**31 - 1, 2**15 - 1  # ticks a quarter that a MIDI file can tell
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,11 @@ class Source:
         if not len(score):
             raise InputError("the piece has no notes; choose another file.")
         laid = lay_on_grid(score, classify_timing(score))
-        factor = (
-            math.lcm(score.ticks_per_quarter, representation.ticks_per_quarter) // score.ticks_per_quarter
-        )
-        if factor * max(score.end, laid.end) > MAX_TICK:
+        resolution = math.lcm(score.ticks_per_quarter, representation.ticks_per_quarter)
+        # Where files cannot be so fine, what is drawn goes to the nearest tick.
+        factor = resolution // score.ticks_per_quarter if resolution <= MAX_RESOLUTION else 1
+        ticks = [score.end, laid.end, *score.tempi["tick"][-1:], *score.metres["tick"][-1:]]
+        if factor * max(map(int, ticks)) > MAX_TICK:
             raise InputError("the piece is too long for its resolution; cut it.")
         return cls(representation, _finer(score, factor), laid)
 
@@ -66,9 +68,10 @@ class Source:
     @property
     def digest(self) -> str:
         """Short hash, which tells pieces apart."""
-        return hashlib.sha256(self.score.notes.tobytes() + self.events.astype("<i4").tobytes()).hexdigest()[
-            :16
-        ]
+        score, found = self.score, hashlib.sha256(b"%d" % self.score.ticks_per_quarter)
+        for part in (score.notes, score.tempi, score.metres, self.events.astype("<i4")):
+            found.update(part.tobytes())
+        return found.hexdigest()[:16]
 
     @cached_property
     def steps(self) -> IntArray:
@@ -111,12 +114,12 @@ class Source:
         free = np.zeros((self.bars, N_KINDS), bool)
         for first, last in [(1, self.bars + self.leading_bars)] if bars is None else bars:
             low, high = first - 1 - self.leading_bars, last - self.leading_bars
-            if not 1 <= high <= self.bars:
+            if not 0 <= low < high <= self.bars:
                 raise InputError(
                     f"bars {first}-{last} do not lie within the piece, which has bars "
                     f"{1 + self.leading_bars} to {self.bars + self.leading_bars}."
                 )
-            free[max(0, low) : high, list(kinds)] = True
+            free[low:high, list(kinds)] = True
         return Gap.of(free, sorted({*self.kinds, *kinds}))
 
     def some_of(self, gap: Gap, amount: float, rng: np.random.Generator) -> Gap:
@@ -136,6 +139,26 @@ class Source:
         step = self.representation.steps_of(self.laid)
         bar = bars_of(self.events, self.representation.steps_per_quarter).number_of(step)
         return step, np.minimum(bar, self.bars - 1), kind_of_instrument(self.score.notes["instrument"])
+
+    @cached_property
+    def free_from(self) -> IntArray:
+        """Of every event (N,), the first step at which its key no longer sounds in the file."""
+        step, _, kind = self._places
+        ratio = self.representation.steps_per_quarter / self.laid.ticks_per_quarter
+        end = np.ceil((self.laid.notes["onset"] + self.laid.notes["duration"]) * ratio - 1e-9).astype(
+            np.int64
+        )
+        place = (step * N_KINDS + kind) * N_PITCH_VALUES + self.laid.notes["pitch"]
+        of_events = (self.steps * N_KINDS + self.events[:, KIND]) * N_PITCH_VALUES + self.events[:, PITCH]
+        found = self.steps.copy()
+        order = np.argsort(of_events, kind="stable")
+        where = order[np.minimum(np.searchsorted(of_events[order], place), len(order) - 1)]
+        np.maximum.at(found, where[of_events[where] == place], end[of_events[where] == place])
+        return found
+
+    def tick(self, step: int) -> int:
+        """The file's tick of a step."""
+        return int(self._ticks(np.array([step / self.representation.steps_per_quarter]))[0])
 
     def filled(self, gap: Gap, events: IntArray, is_new: Sequence[bool]) -> Score:
         """The file's notes outside the gap, as they are, and those of the events that are new."""

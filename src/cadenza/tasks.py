@@ -8,20 +8,19 @@ drawn becomes a score. All of them draw events of one network by one sampler.
     infill        new bars, or new parts, in a piece
     vary          the same, in places chosen at random
     humanise      a piece's notes, with loudness and timing drawn
-    orchestrate   a piece's notes, with players drawn
+    orchestrate   a piece's notes, with players drawn; a key that several strike at once is struck by one
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from cadenza.controls import Controls, kinds_named, parse_names
+from cadenza.controls import Controls, kinds_named
 from cadenza.dataset import Representation
 from cadenza.errors import InputError
 from cadenza.events import NoteEvents
@@ -29,22 +28,27 @@ from cadenza.filling import FillGrammar, OrchestraGrammar
 from cadenza.gaps import Gap
 from cadenza.grammar import NoteGrammar
 from cadenza.midi import read_midi
-from cadenza.options import ComposeOptions, parse_bars, refuse
+from cadenza.options import CONTROLS, ComposeOptions, parse_bars, refuse
 from cadenza.repertoire import Repertoire
 from cadenza.sampling import Grammar, IntArray
-from cadenza.score import TEMPO, Score, bar_lines, until
+from cadenza.score import TEMPO, Score, bar_lines, instrument_name, until
 from cadenza.source import Source
 from cadenza.timing import classify_timing, lay_on_grid
 from cadenza.tokens import NotesAndChords, TokenGrammar
-from cadenza.vocabulary import FIRST_KIT, KIND, REST_KIND, SHIFT, VELOCITY, EventArray
+from cadenza.vocabulary import (
+    FIRST_KIT,
+    KIND,
+    REST_KIND,
+    SHIFT,
+    VELOCITY,
+    EventArray,
+    instrument_of_kind,
+)
 
 USES = ("prompt", "infill", "vary", "humanise", "orchestrate")
 MAX_SOURCE_NOTES = 50_000
 DEFAULT_AMOUNT = 0.3
 Told = tuple[IntArray, IntArray]  # events (T, fields) and context (T, context fields) that are there already
-_NOT_BARS = ("seconds", "prompt_bars")
-_NOT_FILLING = ("key_strictness", "tempo", "metre", "must_play", "density", "max_repeat")
-_OF_GAPS = ("fill_bars", "tracks", "amount")
 
 
 class Task(Protocol):
@@ -57,6 +61,14 @@ class Task(Protocol):
     @property
     def told(self) -> Told | None:
         """Events that are there already."""
+
+    @property
+    def bars(self) -> int:
+        """About how many bars are drawn."""
+
+    @property
+    def start(self) -> int:
+        """The tick of a finished piece at which new music begins."""
 
     def begin(self, number: int, seed: int) -> Grammar:
         """The rules for piece `number`, having walked what is there already."""
@@ -73,15 +85,16 @@ def task_of(
     repertoire: Repertoire | None,
 ) -> Task:
     """The task of that name, or a new piece; raises InputError for what cannot be done."""
-    doing = "composing a new piece" if use is None else _DOING[use]
-    refuse(options, [name for name in _OPTIONS_OF_USES if name not in _ALLOWED.get(use, ())], doing)
+    check(use, options)
     if isinstance(representation, NotesAndChords):
         return _tokens(use, options, representation)
     assert isinstance(representation, NoteEvents)
     assert repertoire is not None
     if use is None or music is None:
         grammar = NoteGrammar(representation, repertoire, options.bars, options.controls())
-        return NewPiece(representation, options.tempo, grammar)
+        return NewPiece(representation, options.tempo, grammar, options.bars)
+    if not isinstance(music, Score | str | Path):
+        raise InputError(f"{music!r} is no music; give a score or the path of a MIDI file.")
     score = music if isinstance(music, Score) else read_midi(music)
     if use == "prompt":
         return Continuation.of(score, options, representation, repertoire)
@@ -98,22 +111,30 @@ def task_of(
 
 
 _DOING = {
+    None: "composing a new piece",
     "prompt": "continuing a piece",
     "infill": "filling a gap",
     "vary": "varying a piece",
     "humanise": "humanising a piece",
     "orchestrate": "orchestrating a piece",
 }
-_FREE_CONTROLS = ("key", "scale", "ranges", "polyphony", "instruments")
-_OPTIONS_OF_USES = (*_OF_GAPS, *_NOT_BARS, *_NOT_FILLING, *_FREE_CONTROLS)
+# Of the options that not every task knows, those that each does.
 _ALLOWED: dict[str | None, tuple[str, ...]] = {
-    None: ("seconds", *_NOT_FILLING, *_FREE_CONTROLS),
-    "prompt": (*_NOT_BARS, *_NOT_FILLING, *_FREE_CONTROLS),
+    None: CONTROLS,
+    "prompt": (*CONTROLS, "prompt_bars"),
     "infill": ("fill_bars", "tracks", "key", "scale", "ranges", "polyphony"),
     "vary": ("fill_bars", "tracks", "amount", "key", "scale", "ranges", "polyphony"),
     "humanise": (),
     "orchestrate": ("instruments", "ranges"),
 }
+_LIMITED = sorted({name for names in _ALLOWED.values() for name in names})
+
+
+def check(use: str | None, options: ComposeOptions) -> None:
+    """Raise InputError for options that do not go with a task, whatever the music and the model."""
+    refuse(options, [name for name in _LIMITED if name not in _ALLOWED[use]], _DOING[use])
+    if use == "infill" and options.fill_bars is None and options.tracks is None:
+        raise InputError("say what to fill: bars such as 9-12, tracks such as bass, or both.")
 
 
 def _tokens(use: str | None, options: ComposeOptions, representation: NotesAndChords) -> Task:
@@ -126,7 +147,7 @@ def _tokens(use: str | None, options: ComposeOptions, representation: NotesAndCh
             f"this model knows notes and chords alone, and cannot keep to {next(iter(options.wishes()))}; "
             "use a model of another preset."
         )
-    return NewPiece(representation, None, TokenGrammar(representation, options.bars))
+    return NewPiece(representation, None, TokenGrammar(representation, options.bars), options.bars)
 
 
 @dataclass(frozen=True)
@@ -136,8 +157,10 @@ class NewPiece:
     representation: Representation
     tempo: float | None  # exact, of which events know the nearest level alone
     grammar: Grammar
+    bars: int
     digest: str | None = None
     told: Told | None = None
+    start: int = 0
 
     def begin(self, number: int, seed: int) -> Grammar:
         """See Task."""
@@ -184,6 +207,13 @@ class Continuation:
     opening: Opening
     grammar: NoteGrammar
     told: Told
+    bars: int
+
+    @property
+    def start(self) -> int:
+        """See Task."""
+        scale = self.representation.ticks_per_quarter // self.representation.steps_per_quarter
+        return self.opening.end * scale
 
     @classmethod
     def of(
@@ -197,7 +227,7 @@ class Continuation:
         to_come = grammar.at.bars - grammar.at.bar_number
         context = representation.context(opening.events, bars_to_come=to_come)
         told = opening.events.astype(np.int64), context.astype(np.int64)
-        return cls(representation, options.tempo, opening, grammar, told)
+        return cls(representation, options.tempo, opening, grammar, told, options.bars)
 
     @property
     def digest(self) -> str:
@@ -211,8 +241,7 @@ class Continuation:
 
     def score(self, events: IntArray, grammar: Grammar) -> Score:
         """See Task."""
-        scale = self.representation.ticks_per_quarter // self.representation.steps_per_quarter
-        return _with_tempo(self.representation.decode(events), self.tempo, self.opening.end * scale)
+        return _with_tempo(self.representation.decode(events), self.tempo, self.start)
 
 
 def _with_tempo(score: Score, tempo: float | None, start: int) -> Score:
@@ -223,41 +252,65 @@ def _with_tempo(score: Score, tempo: float | None, start: int) -> Score:
     return replace(score, tempi=np.concatenate([before, np.array([(start, tempo)], dtype=TEMPO)]))
 
 
-def _tracks(source: Source, options: ComposeOptions, known: Sequence[int]) -> tuple[list[int], Controls]:
-    """The kinds that are new in a gap, those that are named or all of the piece's, and what they must keep to."""
+def _tracks(source: Source, options: ComposeOptions, repertoire: Repertoire) -> tuple[list[int], Controls]:
+    """The kinds that are new in a gap, and what they must keep to: all of the piece's, or those that are named,
+    which means the piece's own where it has some of that name."""
     controls = options.controls()
     if options.tracks is None:
         return source.kinds, controls
-    return kinds_named(options.tracks, known), replace(controls, instruments=parse_names(options.tracks))
+    kinds = kinds_named(options.tracks, source.kinds, repertoire.with_piece(source.events).kinds)
+    names = [instrument_name(int(number)) for number in instrument_of_kind(np.array(kinds))]
+    return kinds, replace(controls, instruments=tuple(names))
 
 
 @dataclass(frozen=True)
-class Filling:
-    """New notes in a gap of a piece."""
+class _OfSource:
+    """What tasks on a whole piece share."""
 
     source: Source
+
+    @property
+    def digest(self) -> str:
+        """See Task."""
+        return self.source.digest
+
+    @property
+    def bars(self) -> int:
+        """See Task."""
+        return self.source.bars
+
+    @property
+    def start(self) -> int:
+        """See Task."""
+        return 0
+
+
+@dataclass(frozen=True)
+class Filling(_OfSource):
+    """New notes in a gap of a piece."""
+
     grammar: FillGrammar  # having walked what comes before the gap
     told: Told
+
+    @property
+    def start(self) -> int:
+        """See Task."""
+        return self.source.tick(self.grammar.first_new)
 
     @classmethod
     def of(cls, source: Source, options: ComposeOptions, repertoire: Repertoire) -> Filling:
         """Raises InputError for tracks that the model cannot play, or bars that are not there."""
-        if options.fill_bars is None and options.tracks is None:
-            raise InputError("say what to fill: bars such as 9-12, tracks such as bass, or both.")
-        kinds, controls = _tracks(source, options, repertoire.with_piece(source.events).kinds)
+        kinds, controls = _tracks(source, options, repertoire)
         gap, representation = source.gap(parse_bars(options.fill_bars), kinds), source.representation
-        grammar = FillGrammar(representation, repertoire, source.events, gap, kinds, controls)
+        grammar = FillGrammar(
+            representation, repertoire, source.events, source.free_from, gap, kinds, controls
+        )
         before = int(np.searchsorted(source.steps, grammar.first_new, side="left"))
         for event in source.events[:before].tolist():
             grammar.advance(event)
         context = representation.context(source.events, bars_to_come=0, gap=gap)
         told = source.events[:before].astype(np.int64), context[:before].astype(np.int64)
         return cls(source, grammar, told)
-
-    @property
-    def digest(self) -> str:
-        """See Task."""
-        return self.source.digest
 
     def begin(self, number: int, seed: int) -> Grammar:
         """See Task."""
@@ -269,13 +322,12 @@ class Filling:
 
 
 @dataclass(frozen=True)
-class Varying:
+class Varying(_OfSource):
     """New notes in bars of a piece's instruments, chosen anew for every candidate.
 
     So nothing is there already for all of them, and candidates begin at the start.
     """
 
-    source: Source
     gap: Gap  # within which bars are chosen
     amount: float
     kinds: list[int]
@@ -286,17 +338,12 @@ class Varying:
     @classmethod
     def of(cls, source: Source, options: ComposeOptions, repertoire: Repertoire) -> Varying:
         """Raises InputError for tracks or bars that are not there."""
-        kinds, controls = _tracks(source, options, source.kinds)
+        kinds, controls = _tracks(source, options, repertoire)
         gap = source.gap(parse_bars(options.fill_bars), kinds)
         amount = DEFAULT_AMOUNT if options.amount is None else options.amount
         task = cls(source, gap, amount, kinds, controls, repertoire)
         task.begin(0, 0)
         return task
-
-    @property
-    def digest(self) -> str:
-        """See Task."""
-        return self.source.digest
 
     def begin(self, number: int, seed: int) -> Grammar:
         """See Task."""
@@ -305,6 +352,7 @@ class Varying:
             self.source.representation,
             self.repertoire,
             self.source.events,
+            self.source.free_from,
             gap,
             self.kinds,
             self.controls,
@@ -322,17 +370,11 @@ def _new_ones(grammar: Grammar) -> list[bool]:
 
 
 @dataclass(frozen=True)
-class Humanising:
+class Humanising(_OfSource):
     """The notes of a piece with loudness and, where the model knows it, timing as the model would play them."""
 
-    source: Source
     repertoire: Repertoire
     told: Told | None = None
-
-    @property
-    def digest(self) -> str:
-        """See Task."""
-        return self.source.digest
 
     def begin(self, number: int, seed: int) -> Grammar:
         """See Task."""
@@ -340,7 +382,13 @@ class Humanising:
         loose = frozenset({VELOCITY, SHIFT})
         gap = source.gap(None, [])
         return FillGrammar(
-            source.representation, self.repertoire, source.events, gap, source.kinds, loose=loose
+            source.representation,
+            self.repertoire,
+            source.events,
+            source.free_from,
+            gap,
+            source.kinds,
+            loose=loose,
         )
 
     def score(self, events: IntArray, grammar: Grammar) -> Score:
@@ -349,10 +397,9 @@ class Humanising:
 
 
 @dataclass(frozen=True)
-class Orchestration:
+class Orchestration(_OfSource):
     """The notes of a piece with players drawn among some instruments."""
 
-    source: Source
     grammar: OrchestraGrammar
     told: Told | None = None
 
@@ -364,11 +411,6 @@ class Orchestration:
         if not kinds:
             raise InputError("drums cannot play a piece's notes; name other instruments.")
         return cls(source, OrchestraGrammar(source.representation, able, source.events, kinds, source.bars))
-
-    @property
-    def digest(self) -> str:
-        """See Task."""
-        return self.source.digest
 
     def begin(self, number: int, seed: int) -> Grammar:
         """See Task."""
