@@ -496,9 +496,8 @@ class ContextTracker:
         self.keys: list[list[int]] = []
         self.last_end: list[dict[int, int]] = [{} for _ in range(MATCH_LEVELS)]
         self.expected: list[int] | None = None  # the event that followed the last time, while the next agrees
-        self.found: tuple[list[int], list[int] | None, int] | None = (
-            None  # what `_recall` said of the next event
-        )
+        # What `_recall` said of the next event.
+        self.found: tuple[list[int], list[int] | None, int] | None = None
 
     def copy(self) -> ContextTracker:
         """One that goes on from here by itself."""

@@ -65,8 +65,8 @@ class Augmentation:
 class Batch:
     """events (B, T + 1, fields) and context (B, T + 1, context fields): inputs [:, :-1], targets [:, 1:].
 
-    facts (B, size) are about the whole pieces. sure (B, T + 1) events teach nothing. starts (B,) tells which rows begin a piece; rows that are too
-    short end in not-applicable events.
+    facts (B, size) are about the whole pieces. sure (B, T + 1) tells which events teach nothing, starts (B,) which
+    rows begin a piece; rows that are too short end in not-applicable events.
     """
 
     events: NDArray[np.int64]

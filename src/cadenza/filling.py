@@ -65,37 +65,41 @@ class FillGrammar(NoteGrammar):
         controls: Controls = NOTHING,
         loose: frozenset[int] = frozenset(),
     ) -> None:
-        steps = representation.steps_per_quarter
-        step = np.cumsum(piece[:, ONSET].astype(np.int64))
-        bars = bars_of(piece, steps)
-        self.end = int(step[-1])
-        super().__init__(representation, repertoire.with_piece(piece), len(gap.who))
+        steps, longest, bars = representation.steps_per_quarter, representation.max_onset, len(gap.who)
+        super().__init__(representation, repertoire.with_piece(piece), bars)
         self.controls, self.loose, self.gap = controls, loose, gap
         self._use(controls.narrowed(self.repertoire, steps, kinds))
-        self.at = ContextTracker(
-            steps, representation.max_onset, len(gap.who), Given(piece, gap, steps, representation.max_onset)
-        )
-        bar = bars.number_of(step)
-        is_note = (piece[:, KIND] >= FIRST_INSTRUMENT) & (piece[:, KIND] < REST_KIND)
-        kept = (piece[:, KIND] < FIRST_INSTRUMENT) | (is_note & gap.given(piece, bar))
-        self.kept: list[tuple[int, list[int]]] = list(
-            zip(step[kept].tolist(), piece[kept].tolist(), strict=True)
-        )
-        self.kept_until: list[int] = free_from[kept].tolist()
-        able = np.zeros(N_KINDS, bool)
-        able[list(self.repertoire.kinds)] = True
-        self.free = gap.free & able & self.pitch_ok.any(axis=1)
-        self.bar_of_step = np.minimum(bars.number_of(np.arange(self.end + 1)), len(self.free) - 1)
-        self.new_kinds: list[int] = np.flatnonzero(self.free.any(axis=0)).tolist()
-        self.run_end = self._run_ends()
-        ends = np.flatnonzero(np.isin(self.bar_of_step[:-1], np.flatnonzero(self.free.any(axis=1))))
-        self.first_new, self.last_new = (int(ends[0]), int(ends[-1])) if len(ends) else (self.end, self.end)
+        self.at = ContextTracker(steps, longest, bars, Given(piece, gap, steps, longest))
+        self._keep(piece, free_from)
+        self._open(piece)
         self.next = 0  # of the kept events
         self.kind_at_most = END_KIND
         self.sounds_until = np.zeros((N_KINDS, 128), np.int64)  # by kept notes
         self.is_new: list[bool] = []  # of each event so far
 
-    def _run_ends(self) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    def _keep(self, piece: EventArray, free_from: IntArray) -> None:
+        """Note the events that are given, with their steps, and until when they sound in the file."""
+        step = np.cumsum(piece[:, ONSET].astype(np.int64))
+        bar = bars_of(piece, self.representation.steps_per_quarter).number_of(step)
+        is_note = (piece[:, KIND] >= FIRST_INSTRUMENT) & (piece[:, KIND] < REST_KIND)
+        kept = (piece[:, KIND] < FIRST_INSTRUMENT) | (is_note & self.gap.given(piece, bar))
+        self.kept = list(zip(step[kept].tolist(), piece[kept].tolist(), strict=True))
+        self.kept_until: list[int] = free_from[kept].tolist()
+        self.end = int(step[-1])
+
+    def _open(self, piece: EventArray) -> None:
+        """Note in which bars which kinds may play, and where those bars are."""
+        able = np.zeros(N_KINDS, bool)
+        able[list(self.repertoire.kinds)] = True
+        self.free = self.gap.free & able & self.pitch_ok.any(axis=1)
+        bars = bars_of(piece, self.representation.steps_per_quarter)
+        self.bar_of_step = np.minimum(bars.number_of(np.arange(self.end + 1)), len(self.free) - 1)
+        self.new_kinds: list[int] = np.flatnonzero(self.free.any(axis=0)).tolist()
+        self.run_end = self._run_ends()
+        new = np.flatnonzero(np.isin(self.bar_of_step[:-1], np.flatnonzero(self.free.any(axis=1))))
+        self.first_new, self.last_new = (int(new[0]), int(new[-1])) if len(new) else (self.end, self.end)
+
+    def _run_ends(self) -> IntArray:
         """The step at which new notes of a kind that begin in a bar have to end (bars, N_KINDS)."""
         starts = np.searchsorted(self.bar_of_step, np.arange(len(self.free)))
         ends = np.append(starts[1:], self.end)
