@@ -34,7 +34,7 @@ from cadenza.learner import Recipe
 from cadenza.models import LanguageModel, ModelConfig
 from cadenza.presets import PRESETS
 from cadenza.score import Score
-from cadenza.vocabulary import FIRST_INSTRUMENT, KIND, N_KINDS, ONSET, REST_KIND, EventArray
+from cadenza.vocabulary import KIND, N_KINDS, ONSET, EventArray, plays
 
 EVALUATION_NOTES = 15_000
 GAP_BARS, EVERY_BARS = 4, 12
@@ -57,8 +57,7 @@ def gaps_of_parts(bars: int, kinds: Sequence[int]) -> Iterator[Gap]:
 
 def new_notes(events: EventArray, gap: Gap, bar: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which of these events (N, fields), in these bars (N,), are notes in the gap."""
-    notes = (events[:, KIND] >= FIRST_INSTRUMENT) & (events[:, KIND] < REST_KIND)
-    return np.asarray(notes & ~gap.given(events, bar))
+    return np.asarray(plays(events[:, KIND]) & ~gap.given(events, bar))
 
 
 def gap_nats(

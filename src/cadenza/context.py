@@ -30,7 +30,6 @@ import copy
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +55,8 @@ from cadenza.vocabulary import (
     VELOCITY,
     EventArray,
     bar_steps,
+    place,
+    plays,
 )
 
 LAGS = (1, 2, 4, 8)  # bars
@@ -173,7 +174,7 @@ def context_of(
     context[:, BARS_LEFT] = UNKNOWN_BARS_LEFT
     if bars_to_come is not None:
         context[:, BARS_LEFT] = np.clip(bar[-1] + bars_to_come - bar, 0, MAX_BARS_LEFT)
-    notes = np.flatnonzero((kind >= FIRST_INSTRUMENT) & (kind < REST_KIND))
+    notes = np.flatnonzero(plays(kind))
     length_or_none = np.where(metric, length, 0)
     _fill_echoes(context, events, step, length_or_none, max_onset, notes, BACK)
     sure = None
@@ -237,11 +238,6 @@ AHEAD = Echoes(
 )
 
 
-def _place(step: Any, kind: Any, pitch: Any) -> Any:
-    """Rank of an event in the order in which events come."""
-    return (step * N_KINDS + kind) * N_PITCH_VALUES - pitch
-
-
 def _fill_ahead(
     context: EventArray,
     events: EventArray,
@@ -253,8 +249,8 @@ def _fill_ahead(
 ) -> None:
     """Fill in the columns that tell of the next given note."""
     kind, pitch = events[:, KIND].astype(np.int64), events[:, PITCH].astype(np.int64)
-    place = _place(step, kind, pitch)
-    following = np.searchsorted(place[given], place, side="right")
+    rank = place(step, kind, pitch)
+    following = np.searchsorted(rank[given], rank, side="right")
     there = following < len(given)
     which = given[following[there]]
     context[there, AHEAD_ONSET] = np.minimum(step[which] - step[there], max_onset)
@@ -283,11 +279,11 @@ def _fill_echoes(
     struck = np.unique(step[notes])
     until = int(step[-1]) + 1
 
-    def place(kind: IntArray, at: IntArray) -> IntArray:
+    def highest(kind: IntArray, at: IntArray) -> IntArray:
         """Rank of the highest possible key of an instrument at a step; lower keys rank after it."""
         return (kind * until + at) * 128
 
-    ranks = place(kind[notes], step[notes]) + 127 - pitch[notes]
+    ranks = highest(kind[notes], step[notes]) + 127 - pitch[notes]
     order = np.argsort(ranks, kind="stable")
     ranks, by_rank = ranks[order], notes[order]
     in_chord = (events[:, ONSET] == 0) & (kind == np.concatenate([[-1], kind[:-1]]))
@@ -300,7 +296,7 @@ def _fill_echoes(
         if lag < 0:
             heard &= following < -lag * bar
         context[heard, echoes.onset + index] = following[heard]
-        start = place(kind, then)
+        start = highest(kind, then)
         found = np.minimum(np.searchsorted(ranks, start + below), len(ranks) - 1)
         heard = exists & (ranks[found] >= start + below) & (ranks[found] < start + 128)
         context[heard, echoes.pitch + index] = 127 - ranks[found[heard]] % 128
@@ -437,12 +433,12 @@ class Given:
         step = np.cumsum(events[:, ONSET].astype(np.int64))
         bar = bars_of(events, steps_per_quarter).number_of(step)
         kind, pitch = events[:, KIND].astype(np.int64), events[:, PITCH].astype(np.int64)
-        notes = np.flatnonzero((kind >= FIRST_INSTRUMENT) & (kind < REST_KIND))
+        notes = np.flatnonzero(plays(kind))
         notes = notes[gap.given(events[notes], bar[notes])]
         self.events: list[list[int]] = events.tolist()
         self.steps: list[int] = step.tolist()
-        self.places: list[int] = _place(step, kind, pitch).tolist()
-        self.note_places: list[int] = _place(step, kind, pitch)[notes].tolist()
+        self.places: list[int] = place(step, kind, pitch).tolist()
+        self.note_places: list[int] = place(step, kind, pitch)[notes].tolist()
         columns = (step, kind, pitch, bar)
         self.notes: list[list[int]] = np.stack([column[notes] for column in columns], axis=1).tolist()
         for n in notes.tolist():
@@ -593,7 +589,7 @@ class ContextTracker:
         step = self.now + event[ONSET]
         bars, position = divmod(step - self.bar_start, self.bar_length)
         bar = self.bar_number + bars + (event[KIND] == METRE_KIND and position > 0)
-        following = bisect_right(given.note_places, _place(step, event[KIND], event[PITCH]))
+        following = bisect_right(given.note_places, place(step, event[KIND], event[PITCH]))
         until = len(given.gap.who) - 1
         if following < len(given.notes):
             at, kind, pitch, until = given.notes[following]
@@ -625,8 +621,8 @@ class ContextTracker:
             if key in ends:
                 follower, level, later = ends[key] + 1, power + 1, None
             elif self.given is not None:
-                place = _place(step, event[KIND], event[PITCH])
-                coming = self.given.next_row(power, key, step, place, self.bar_length)
+                rank = place(step, event[KIND], event[PITCH])
+                coming = self.given.next_row(power, key, step, rank, self.bar_length)
                 if coming is not None:
                     level, later = power + 1, coming
         if later is not None:

@@ -42,7 +42,6 @@ from cadenza.score import (
 from cadenza.vocabulary import (
     DURATION,
     END_KIND,
-    FIRST_INSTRUMENT,
     FIRST_KIT,
     FIRST_METRE_VALUE,
     FIRST_TEMPO_VALUE,
@@ -64,6 +63,8 @@ from cadenza.vocabulary import (
     known_instrument,
     metre_of,
     metre_value,
+    place,
+    plays,
     tempo_level,
     tempo_of,
 )
@@ -218,8 +219,7 @@ class NoteEvents:
         end = int((step + _duration_or_zero(rows, self.durations)).max())
         bars = Bars(metres.step, metres.value, self.steps_per_quarter)
         rows[-1, KIND], step[-1] = END_KIND, bars.line_at_or_after(end)
-        place = (step * N_KINDS + rows[:, KIND]) * N_PITCH_VALUES - rows[:, PITCH]
-        order = np.argsort(place, kind="stable")
+        order = np.argsort(place(step, rows[:, KIND], rows[:, PITCH]), kind="stable")
         rows, step = self._with_rests(rows[order], step[order])
         rows[:, ONSET] = np.diff(step, prepend=0)
         return rows
@@ -308,7 +308,7 @@ class NoteEvents:
         events = events[: ends[0]] if len(ends) else events
         step = np.cumsum(events[:, ONSET])
         kind = events[:, KIND]
-        is_note = (kind >= FIRST_INSTRUMENT) & (kind < REST_KIND)
+        is_note = plays(kind)
         body = events[is_note]
         notes = np.empty(len(body), dtype=NOTE)
         notes["onset"], notes["pitch"] = step[is_note], body[:, PITCH]
@@ -358,7 +358,7 @@ def _from_start(step: IntArray, value: IntArray, default: int, end: int | None) 
 def kinds_of(events: EventArray) -> list[int]:
     """The instruments and kits that play in events (N, fields)."""
     kinds = np.unique(events[:, KIND])
-    return [int(kind) for kind in kinds if FIRST_INSTRUMENT <= kind < REST_KIND]
+    return [int(kind) for kind in kinds[plays(kinds)]]
 
 
 def _tempo_levels(tempi: NoteArray, ratio: float, end: int | None) -> _StepValues:

@@ -35,6 +35,7 @@ from cadenza.vocabulary import (
     VELOCITY,
     EventArray,
     instrument_of_kind,
+    plays,
 )
 
 
@@ -81,8 +82,7 @@ class FillGrammar(NoteGrammar):
         """Note the events that are given, with their steps, and until when they sound in the file."""
         step = np.cumsum(piece[:, ONSET].astype(np.int64))
         bar = bars_of(piece, self.representation.steps_per_quarter).number_of(step)
-        is_note = (piece[:, KIND] >= FIRST_INSTRUMENT) & (piece[:, KIND] < REST_KIND)
-        kept = (piece[:, KIND] < FIRST_INSTRUMENT) | (is_note & self.gap.given(piece, bar))
+        kept = (piece[:, KIND] < FIRST_INSTRUMENT) | (plays(piece[:, KIND]) & self.gap.given(piece, bar))
         self.kept = list(zip(step[kept].tolist(), piece[kept].tolist(), strict=True))
         self.kept_until: list[int] = free_from[kept].tolist()
         self.end = int(step[-1])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cadenza.context import N_CONTEXT, ContextTracker
 from cadenza.controls import NOTHING, Controls, Limits
 from cadenza.errors import InputError
-from cadenza.events import NoteEvents
+from cadenza.events import NoteEvents, kinds_of
 from cadenza.repertoire import Repertoire
 from cadenza.repetition import Repetition
 from cadenza.schema import NEVER, NOT_APPLICABLE
@@ -116,8 +116,7 @@ class NoteGrammar:
         grammar.repetition = Repetition(controls.max_repeat) if controls.max_repeat else None
         for event in prompt.tolist():
             grammar.advance(event)
-        kinds = np.unique(prompt[:, KIND])
-        playing = kinds[(kinds >= FIRST_INSTRUMENT) & (kinds < REST_KIND)].tolist()
+        playing = kinds_of(prompt)
         at, grammar.controls, grammar.changes = grammar.at, controls, set()
         metre = FIRST_METRE_VALUE + (at.metre or 0)
         steps = representation.steps_per_quarter

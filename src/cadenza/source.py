@@ -23,7 +23,6 @@ from cadenza.timing import FREE_QPM, classify_timing, lay_on_grid
 from cadenza.vocabulary import (
     KIND,
     N_KINDS,
-    N_PITCH_VALUES,
     ONSET,
     PITCH,
     REST_KIND,
@@ -33,6 +32,7 @@ from cadenza.vocabulary import (
     EventArray,
     instrument_of_kind,
     kind_of_instrument,
+    place,
 )
 
 MAX_TICK, MAX_RESOLUTION = 2**31 - 1, 2**15 - 1  # ticks a quarter that a MIDI file can tell
@@ -148,12 +148,12 @@ class Source:
         end = np.ceil((self.laid.notes["onset"] + self.laid.notes["duration"]) * ratio - 1e-9).astype(
             np.int64
         )
-        place = (step * N_KINDS + kind) * N_PITCH_VALUES + self.laid.notes["pitch"]
-        of_events = (self.steps * N_KINDS + self.events[:, KIND]) * N_PITCH_VALUES + self.events[:, PITCH]
+        rank = place(step, kind, self.laid.notes["pitch"].astype(np.int64))
+        of_events = place(self.steps, *self.events[:, [KIND, PITCH]].T.astype(np.int64))
         found = self.steps.copy()
         order = np.argsort(of_events, kind="stable")
-        where = order[np.minimum(np.searchsorted(of_events[order], place), len(order) - 1)]
-        np.maximum.at(found, where[of_events[where] == place], end[of_events[where] == place])
+        where = order[np.minimum(np.searchsorted(of_events[order], rank), len(order) - 1)]
+        np.maximum.at(found, where[of_events[where] == rank], end[of_events[where] == rank])
         return found
 
     def tick(self, step: int) -> int:

@@ -86,6 +86,17 @@ def kind_of_instrument(instrument: Any) -> IntArray:
     return np.where(instrument < DRUM_KIT, FIRST_INSTRUMENT + instrument, FIRST_KIT + kit)
 
 
+def plays(kind: Any) -> NDArray[np.bool_]:
+    """Which of these kinds (N,) are instruments or kits, whose events are notes."""
+    kind = np.asarray(kind)
+    return np.asarray((kind >= FIRST_INSTRUMENT) & (kind < REST_KIND))
+
+
+def place(step: Any, kind: Any, pitch: Any) -> Any:
+    """Rank of an event in the order in which events come: by step, kind, and key from high to low."""
+    return (step * N_KINDS + kind) * N_PITCH_VALUES - pitch
+
+
 def instrument_of_kind(kind: Any) -> IntArray:
     """Instruments of note kinds (N,)."""
     kind = np.asarray(kind, dtype=np.int64)
