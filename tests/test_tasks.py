@@ -179,3 +179,48 @@ def test_values_of_another_type_are_refused() -> None:
     for options in wrong:
         with pytest.raises(InputError, match=f"{next(iter(options))} must be a"):
             ComposeOptions(**options)
+
+
+def test_music_is_not_replaced_by_what_is_made_from_it(
+    models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "001.mid"
+    write_midi(tune(5, bars=6), path)
+    before = path.read_bytes()
+    base = ["compose", str(models["lstm"]), "--num", "1", "--out"]
+    assert main([*base, str(tmp_path), "--infill", str(path), "--bars", "2"]) == 2
+    assert "would be replaced" in capsys.readouterr().err and path.read_bytes() == before
+    assert main([*base, str(tmp_path / "a"), "--infill", str(path), "--bars", "2"]) == 0
+    moved = path.rename(tmp_path / "moved.mid")
+    again = ["compose", str(models["lstm"]), "--out", str(tmp_path / "b"), "--again"]
+    assert main([*again, str(tmp_path / "a" / "001.json")]) == 2
+    assert main([*again, str(tmp_path / "a" / "001.json"), "--infill", str(moved)]) == 0
+    assert (tmp_path / "b" / "001.mid").read_bytes() == (tmp_path / "a" / "001.mid").read_bytes()
+
+
+def test_candidates_are_ranked_by_what_is_new_in_them(models: dict[str, Path]) -> None:
+    composer = Composer.from_pretrained(models["lstm"])
+    ranks = [
+        piece.sidecar["likeness"]
+        for piece in composer.compose_many(prompt=tune(3, bars=20), bars=8, num=4, seed=1)
+    ]
+    assert len(set(ranks)) > 1
+    late = composer.compose_many(infill=tune(3, bars=30), fill_bars="25-28", num=4, seed=1)
+    assert len({piece.sidecar["likeness"] for piece in late}) > 1
+
+
+def test_a_run_refuses_what_composing_would_before_it_trains(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.mid"
+    write_midi(tune(5, bars=6), path)
+    wrong = (
+        ["--infill", str(path)],
+        ["--infill", str(path), "--bars", "7-9"],
+        ["--vary", str(path), "--density", "2-4"],
+        ["--humanise", str(path), "--bars", "4"],
+    )
+    for options in wrong:
+        out = tmp_path / "out"
+        assert main(["run", str(folder), "--preset", "tiny", "--out", str(out), *options]) == 2, options
+        assert not out.exists() and capsys.readouterr().err.count("cadenza:") == 1
