@@ -24,7 +24,7 @@ LAYERS = (
     {"errors", "version", "presets", "schema", "rotary", "moods"},
     {"files", "score", "workers", "repetition"},
     {"smf", "vocabulary", "statistics", "pianoroll", "timing", "library", "character"},
-    {"midi", "gaps", "repertoire", "likeness"},
+    {"midi", "gaps", "repertoire", "likeness", "leaning"},
     {"context", "export", "corpus", "controls"},
     {"events"},
     {"tokens", "grammar", "source"},

@@ -117,6 +117,13 @@ class Character:
                 told[where] = 0
         return told
 
+    def levels(self, mood: str | None) -> dict[str, int]:
+        """The level of each attribute that the words of a mood ask for; raises InputError for what this corpus
+        cannot tell, or words that contradict each other."""
+        self.wished(mood=mood)
+        asked = (_LEVEL_OF[word] for word in parse_mood(mood))
+        return {name: level for name, level in asked if name in self.thirds}
+
     def wished(self, style: str | None = None, mood: str | None = None) -> FloatArray:
         """Facts (size,) from the words of a user; raises InputError for what this corpus cannot tell."""
         found = np.zeros(self.size, np.float32)

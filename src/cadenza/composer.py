@@ -20,6 +20,7 @@ from cadenza.files import write_atomic
 from cadenza.likeness import likeness
 from cadenza.model_folder import ModelFolder, bundled_model
 from cadenza.options import ComposeOptions
+from cadenza.repertoire import Repertoire
 from cadenza.runtime import FloatArray, GraphModel
 from cadenza.sampling import IntArray, SamplingOptions, generate
 from cadenza.score import Score
@@ -186,13 +187,28 @@ class Composer:
     def _orders(self, options: ComposeOptions, use: str | None, music: Music | None) -> list[Order]:
         seed = secrets.randbelow(2**31) if options.seed is None else options.seed
         sampling = options.sampling(self.folder.sampling)
-        task = task_of(use, music, options, self.representation, self.folder.repertoire)
+        task = task_of(use, music, options, self.representation, self._repertoire(options))
         file = str(music) if isinstance(music, str | Path) else None
         facts = self._facts(options)
         return [
             Order(first, seed, options, sampling, facts, use, file, task)
             for first in range(0, options.num, BATCH)
         ]
+
+    def _repertoire(self, options: ComposeOptions) -> Repertoire | None:
+        """What may be used: of styles that are named, what they use, and of tempi those of the mood."""
+        found = self.folder.repertoire
+        if found is None or not isinstance(self.representation, NoteEvents):
+            return None
+        character = self.representation.character
+        if options.style is not None:
+            names = [character.styles[n] for n in np.flatnonzero(character.wished(style=options.style))]
+            found = found.among([self.folder.styles[name] for name in names])
+        level = character.levels(options.mood).get("tempo")
+        if level is not None and options.tempo is None:
+            low, high = character.thirds["tempo"]
+            found = found.with_tempi(0.0, low) if level == 0 else found.with_tempi(high, np.inf)
+        return found
 
     def _facts(self, options: ComposeOptions) -> FloatArray | None:
         if isinstance(self.representation, NoteEvents):

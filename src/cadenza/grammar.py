@@ -18,6 +18,7 @@ from cadenza.context import N_CONTEXT, ContextTracker
 from cadenza.controls import NOTHING, Controls, Limits
 from cadenza.errors import InputError
 from cadenza.events import NoteEvents, kinds_of
+from cadenza.leaning import Leaning
 from cadenza.repertoire import Repertoire
 from cadenza.repetition import Repetition
 from cadenza.schema import NEVER, NOT_APPLICABLE
@@ -39,8 +40,10 @@ from cadenza.vocabulary import (
     SHIFT,
     SHIFTS,
     TEMPO_KIND,
+    VELOCITY,
     EventArray,
     bar_steps,
+    plays,
     tempo_level,
     tempo_of,
 )
@@ -68,6 +71,7 @@ class NoteGrammar:
         # Of the next event, once its onset has been asked for: the first step for a note, the longest onset.
         self.wait, self.longest_onset = 0, representation.max_onset
         self.done = False
+        self.leaning: Leaning | None = None
         self.run_pitch, self.run_length = [-1] * N_KINDS, [0] * N_KINDS
         self.durations: list[int] = representation.durations.tolist()
         self.tempo = FIRST_TEMPO_VALUE + int(tempo_level(DEFAULT_QPM))
@@ -161,6 +165,7 @@ class NoteGrammar:
         other.at, other.limits = self.at.copy(), self.limits.copy()
         other.to_open = self.to_open.copy()
         other.repetition = self.repetition and self.repetition.copy()
+        other.leaning = self.leaning and self.leaning.copy()
         other.run_pitch, other.run_length = self.run_pitch.copy(), self.run_length.copy()
         return other
 
@@ -173,10 +178,16 @@ class NoteGrammar:
         self.at.fill(field, event, context)
 
     def bias(self, field: int, event: list[int]) -> FloatArray | None:
-        """What to add to the logits (size,) of this field: 0 where it may take the value, else NEVER.
-
-        None if the next event does not have it.
+        """What to add to the logits (size,) of this field: NEVER where it must not take the value, else 0, or
+        what a leaning adds. None if the next event does not have it.
         """
+        allowed = self._allowed(field, event)
+        if self.leaning is None or allowed is None:
+            return allowed
+        tilt = self.leaning.tilt(field, event[KIND])
+        return allowed if tilt is None else allowed + tilt
+
+    def _allowed(self, field: int, event: list[int]) -> FloatArray | None:
         kind = event[KIND]
         if field == ONSET:
             return self._onsets()
@@ -371,6 +382,10 @@ class NoteGrammar:
                 self.limits.advance(kind, pitch, self.at.now, end)
         elif kind == TEMPO_KIND:
             self.tempo = pitch
+        if self.leaning is not None:
+            self.leaning.advance(
+                event[ONSET], kind, pitch, event[VELOCITY], self._steps(event) if plays(kind) else 0
+            )
         if self.to_open and kind == self.to_open[0]:
             del self.to_open[0]
             self._settle()

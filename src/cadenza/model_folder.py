@@ -64,6 +64,7 @@ class ModelFolder:
     config: dict[str, Any]
     representation: Representation
     repertoire: Repertoire | None
+    styles: dict[str, Repertoire]  # what each style of the corpus uses
 
     @classmethod
     def open(cls, path: str | Path) -> ModelFolder:
@@ -84,9 +85,12 @@ class ModelFolder:
             representation = representation_from(data["representation"])
             has_repertoire = isinstance(representation, NoteEvents)
             repertoire = Repertoire.from_dict(data["repertoire"]) if has_repertoire else None
+            styles = {str(name): Repertoire.from_dict(part) for name, part in data["styles"].items()}
+            if isinstance(representation, NoteEvents) and set(representation.character.styles) != set(styles):
+                raise ValueError("styles and their repertoires disagree")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"{path / REPRESENTATION}: damaged; restore the file or train again.") from error
-        folder = cls(path, config, representation, repertoire)
+        folder = cls(path, config, representation, repertoire, styles)
         try:
             SamplingOptions(**folder.sampling)
             if not isinstance(config["graphs"], list):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from cadenza.vocabulary import (
     REST_KIND,
     TEMPO_KIND,
     EventArray,
+    tempo_of,
 )
 
 
@@ -76,6 +77,27 @@ class Repertoire:
             pitch_ranges=ranges,
             longest_run=max(4, round(float(np.quantile(runs, 0.9)))),
         )
+
+    def among(self, others: Sequence[Repertoire]) -> Repertoire:
+        """What these others use, which are parts of this one."""
+        ranges: dict[int, tuple[int, int]] = {}
+        for other in others:
+            for kind, (low, high) in other.pitch_ranges.items():
+                own_low, own_high = ranges.get(kind, (low, high))
+                ranges[kind] = (min(low, own_low), max(high, own_high))
+        return Repertoire(
+            tuple(sorted(ranges)),
+            tuple(sorted({metre for other in others for metre in other.metres})),
+            tuple(sorted({tempo for other in others for tempo in other.tempi})),
+            ranges,
+            self.longest_run,
+        )
+
+    def with_tempi(self, low: float, high: float) -> Repertoire:
+        """Only with the tempi between these, in quarters a minute; with all, if there is none."""
+        qpm = tempo_of(np.array(self.tempi) - FIRST_TEMPO_VALUE)
+        found = tuple(t for t, q in zip(self.tempi, qpm.tolist(), strict=True) if low <= q <= high)
+        return replace(self, tempi=found or self.tempi)
 
     def with_piece(self, piece: EventArray) -> Repertoire:
         """This and what one more piece uses."""

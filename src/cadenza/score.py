@@ -208,7 +208,7 @@ _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17
 
 
 @cache
-def _key_profiles() -> NDArray[np.float64]:
+def key_profiles() -> NDArray[np.float64]:
     """Profiles (24, 12) of the major and minor keys, centred and of length 1."""
     profiles = np.array([np.roll(p, k) for p in (_MAJOR, _MINOR) for k in range(12)])
     centred = profiles - profiles.mean(axis=1, keepdims=True)
@@ -225,5 +225,5 @@ def estimate_key(score: Score) -> str:
         weights=np.minimum(pitched["duration"], 4 * score.ticks_per_quarter),
         minlength=12,
     )
-    best = int(np.argmax(_key_profiles() @ (weight - weight.mean())))
+    best = int(np.argmax(key_profiles() @ (weight - weight.mean())))
     return f"{MAJOR_KEYS[best]} major" if best < 12 else f"{MINOR_KEYS[best - 12]} minor"

@@ -27,6 +27,7 @@ from cadenza.events import NoteEvents
 from cadenza.filling import FillGrammar, OrchestraGrammar
 from cadenza.gaps import Gap
 from cadenza.grammar import NoteGrammar
+from cadenza.leaning import Leaning
 from cadenza.midi import read_midi
 from cadenza.options import CONTROLS, ComposeOptions, parse_bars, refuse
 from cadenza.repertoire import Repertoire
@@ -92,6 +93,7 @@ def task_of(
     assert repertoire is not None
     if use is None or music is None:
         grammar = NoteGrammar(representation, repertoire, options.bars, options.controls())
+        grammar.leaning = _leaning(options, representation)
         return NewPiece(representation, options.tempo, grammar, options.bars)
     if not isinstance(music, Score | str | Path):
         raise InputError(f"{music!r} is no music; give a score or the path of a MIDI file.")
@@ -120,8 +122,8 @@ _DOING = {
 }
 # Of the options that not every task knows, those that each does.
 _ALLOWED: dict[str | None, tuple[str, ...]] = {
-    None: CONTROLS,
-    "prompt": (*CONTROLS, "prompt_bars"),
+    None: (*CONTROLS, "style", "mood"),
+    "prompt": (*CONTROLS, "style", "mood", "prompt_bars"),
     "infill": ("fill_bars", "tracks", "key", "scale", "ranges", "polyphony"),
     "vary": ("fill_bars", "tracks", "amount", "key", "scale", "ranges", "polyphony"),
     "humanise": (),
@@ -135,6 +137,17 @@ def check(use: str | None, options: ComposeOptions) -> None:
     refuse(options, [name for name in _LIMITED if name not in _ALLOWED[use]], _DOING[use])
     if use == "infill" and options.fill_bars is None and options.tracks is None:
         raise InputError("say what to fill: bars such as 9-12, tracks such as bass, or both.")
+
+
+def _leaning(options: ComposeOptions, representation: NoteEvents) -> Leaning | None:
+    """How to keep near the mood that is asked for; a scale tells the mode by itself."""
+    levels = representation.character.levels(options.mood)
+    if options.key is not None or options.scale is not None:
+        levels.pop("mode", None)
+    if not levels:
+        return None
+    thirds = representation.character.thirds
+    return Leaning(levels, thirds, representation.steps_per_quarter, representation.velocity_levels)
 
 
 def _tokens(use: str | None, options: ComposeOptions, representation: NotesAndChords) -> Task:
@@ -224,6 +237,7 @@ class Continuation:
         grammar = NoteGrammar.after(
             representation, repertoire, options.bars, opening.events, opening.end, options.controls()
         )
+        grammar.leaning = _leaning(options, representation)
         to_come = grammar.at.bars - grammar.at.bar_number
         context = representation.context(opening.events, bars_to_come=to_come)
         told = opening.events.astype(np.int64), context.astype(np.int64)

@@ -134,6 +134,7 @@ class Prepared:
     held_out: list[Piece]
     representation: Representation
     repertoire: Repertoire | None
+    styles: dict[str, Repertoire]
     warnings: list[str]
 
 
@@ -149,7 +150,8 @@ def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None 
             f"only {len(corpus.pieces)} pieces: expect imitation more than invention, and noisy held-out numbers"
         )
     representation: Representation
-    repertoire = None
+    repertoire: Repertoire | None = None
+    styles: dict[str, Repertoire] = {}
     if preset.representation == "notes-and-chords":
         representation = NotesAndChords.of(piece.score for piece in train_pieces)
     else:
@@ -165,8 +167,12 @@ def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None 
         representation = NoteEvents(
             options.steps_per_quarter, options.velocity_levels, microtiming, character
         )
-        repertoire = Repertoire.of([representation.encode(piece.score) for piece in train_pieces])
-    return Prepared(corpus, train_pieces, held_out, representation, repertoire, warnings)
+        encoded = [representation.encode(piece.score) for piece in train_pieces]
+        repertoire = Repertoire.of(encoded)
+        for name in character.styles:
+            of_style = [e for e, piece in zip(encoded, train_pieces, strict=True) if piece.style == name]
+            styles[name] = Repertoire.of(of_style)
+    return Prepared(corpus, train_pieces, held_out, representation, repertoire, styles, warnings)
 
 
 def train(
@@ -494,6 +500,7 @@ class _Run:
         representation = {
             "representation": self.prepared.representation.to_dict(),
             "repertoire": self.prepared.repertoire.to_dict() if self.prepared.repertoire else None,
+            "styles": {name: part.to_dict() for name, part in self.prepared.styles.items()},
         }
         write_graphs(self.out, weights, asdict(self.model_config), self.prepared.representation, self.graphs)
         write_atomic(self.out / REPRESENTATION, json.dumps(representation, indent=1) + "\n")
