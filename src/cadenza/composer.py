@@ -187,7 +187,10 @@ class Composer:
     def _orders(self, options: ComposeOptions, use: str | None, music: Music | None) -> list[Order]:
         seed = secrets.randbelow(2**31) if options.seed is None else options.seed
         sampling = options.sampling(self.folder.sampling)
-        task = task_of(use, music, options, self.representation, self._repertoire(options))
+        repertoire, whole, favoured = self._repertoire(options), self.folder.repertoire, {}
+        if options.style is not None and repertoire is not None and whole is not None:
+            favoured = repertoire.favoured(whole)
+        task = task_of(use, music, options, self.representation, repertoire, favoured)
         file = str(music) if isinstance(music, str | Path) else None
         facts = self._facts(options)
         return [
@@ -202,8 +205,10 @@ class Composer:
             return None
         character = self.representation.character
         if options.style is not None:
-            names = [character.styles[n] for n in np.flatnonzero(character.wished(style=options.style))]
-            found = found.among([self.folder.styles[name] for name in names])
+            weights = character.wished(style=options.style)[: len(character.styles)]
+            names = [character.styles[n] for n in np.flatnonzero(weights)]
+            parts = [self.folder.styles[name] for name in names]
+            found = found.among(parts, weights[weights > 0].tolist())
         level = character.levels(options.mood).get("tempo")
         if level is not None and options.tempo is None:
             low, high = character.thirds["tempo"]

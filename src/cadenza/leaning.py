@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadenza.score import key_profiles
-from cadenza.vocabulary import FIRST_KIT, N_PITCH_VALUES, ONSET, PITCH, VELOCITY, plays
+from cadenza.vocabulary import FIRST_KIT, KIND, N_KINDS, N_PITCH_VALUES, ONSET, PITCH, VELOCITY, plays
 
 FloatArray = NDArray[np.float32]
 
@@ -34,23 +34,32 @@ LONGEST_WAIT = 4  # quarters; all longer ones count the same
 
 @dataclass
 class Leaning:
-    """Where a piece should lie, and where it does; levels and thirds by attribute."""
+    """Where a piece should lie, and where it does; levels and thirds by attribute.
+
+    favoured: what to add to the logit of a kind that has not played yet (see `Repertoire.favoured`).
+    """
 
     levels: dict[str, int]
     thirds: dict[str, tuple[float, float]]
     steps_per_quarter: int
     velocity_levels: int
+    favoured: dict[int, float]
     notes: int = 0
     steps: int = 0
     velocity: float = 0.0  # sums of those of the notes so far
     pitched: int = 0
     pitch: float = 0.0
     classes: NDArray[np.float64] = field(default_factory=lambda: np.zeros(12))
+    entries: FloatArray = field(init=False)  # of the kinds that have not played yet
+
+    def __post_init__(self) -> None:
+        self.entries = np.zeros(N_KINDS, np.float32)
+        self.entries[list(self.favoured)] = list(self.favoured.values())
 
     def copy(self) -> Leaning:
         """One that goes on from here by itself."""
         other = copy.copy(self)
-        other.classes = self.classes.copy()
+        other.classes, other.entries = self.classes.copy(), self.entries.copy()
         return other
 
     def advance(self, onset: int, kind: int, pitch: int, velocity: int, duration: int) -> None:
@@ -59,6 +68,7 @@ class Leaning:
         if not plays(kind):
             return
         self.notes += 1
+        self.entries[kind] = 0
         self.velocity += 128 * (velocity + 0.5) / self.velocity_levels
         if kind < FIRST_KIT:
             self.pitched += 1
@@ -74,6 +84,8 @@ class Leaning:
             return self._loudness * self._strength(
                 "loudness", self.velocity / self.notes if self.notes else None
             )
+        if event_field == KIND and self.favoured:
+            return self.entries
         if event_field == PITCH and plays(kind) and kind < FIRST_KIT:
             return self._keys()
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -24,6 +25,8 @@ from cadenza.vocabulary import (
     tempo_of,
 )
 
+RARE = 0.01  # a share of pieces below which differences do not count
+
 
 @dataclass(frozen=True)
 class Repertoire:
@@ -33,6 +36,7 @@ class Repertoire:
     metres: tuple[int, ...]  # pitch values of metre events
     tempi: tuple[int, ...]  # pitch values of tempo events
     pitch_ranges: dict[int, tuple[int, int]]  # of each kind that plays, lowest and highest key
+    shares: dict[int, float]  # of each kind, in how large a share of the pieces it plays
     longest_run: int  # how often one key is struck in a row, in all but the most insistent pieces
 
     def to_dict(self) -> dict[str, Any]:
@@ -47,6 +51,7 @@ class Repertoire:
             tuple(map(int, data["metres"])),
             tuple(map(int, data["tempi"])),
             {int(kind): (int(low), int(high)) for kind, (low, high) in data["pitch_ranges"].items()},
+            {int(kind): float(share) for kind, share in data["shares"].items()},
             int(data["longest_run"]),
         )
         in_range = (
@@ -58,8 +63,10 @@ class Repertoire:
         for values, low, high in in_range:
             if not values or not all(low <= value < high for value in values):
                 raise ValueError("values out of range")
-        if set(found.pitch_ranges) != set(found.kinds) or found.longest_run < 1:
-            raise ValueError("kinds and pitch ranges disagree")
+        if set(found.pitch_ranges) != set(found.kinds) or set(found.shares) != set(found.kinds):
+            raise ValueError("kinds and their ranges or shares disagree")
+        if found.longest_run < 1:
+            raise ValueError("no key may be struck")
         return found
 
     @classmethod
@@ -75,11 +82,14 @@ class Repertoire:
             metres=tuple(int(v) for v in np.unique(pitch[kind == METRE_KIND])),
             tempi=tuple(int(v) for v in np.unique(pitch[kind == TEMPO_KIND])),
             pitch_ranges=ranges,
+            shares={
+                k: sum(bool((piece[:, KIND] == k).any()) for piece in pieces) / len(pieces) for k in playing
+            },
             longest_run=max(4, round(float(np.quantile(runs, 0.9)))),
         )
 
-    def among(self, others: Sequence[Repertoire]) -> Repertoire:
-        """What these others use, which are parts of this one."""
+    def among(self, others: Sequence[Repertoire], weights: Sequence[float]) -> Repertoire:
+        """What these others use, which are parts of this one, mixed with these weights."""
         ranges: dict[int, tuple[int, int]] = {}
         for other in others:
             for kind, (low, high) in other.pitch_ranges.items():
@@ -90,8 +100,19 @@ class Repertoire:
             tuple(sorted({metre for other in others for metre in other.metres})),
             tuple(sorted({tempo for other in others for tempo in other.tempi})),
             ranges,
+            {
+                k: sum(w * other.shares.get(k, 0.0) for other, w in zip(others, weights, strict=True))
+                for k in ranges
+            },
             self.longest_run,
         )
+
+    def favoured(self, whole: Repertoire) -> dict[int, float]:
+        """Of each kind, the logarithm of how much more often it plays here than in the whole corpus."""
+        return {
+            kind: math.log((share + RARE) / (whole.shares.get(kind, 0.0) + RARE))
+            for kind, share in self.shares.items()
+        }
 
     def with_tempi(self, low: float, high: float) -> Repertoire:
         """Only with the tempi between these, in quarters a minute; with all, if there is none."""
@@ -111,6 +132,7 @@ class Repertoire:
             tuple(sorted({*self.metres, *other.metres})),
             tuple(sorted({*self.tempi, *other.tempi})),
             ranges,
+            other.shares | self.shares,
             self.longest_run,
         )
 

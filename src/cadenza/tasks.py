@@ -84,8 +84,12 @@ def task_of(
     options: ComposeOptions,
     representation: Representation,
     repertoire: Repertoire | None,
+    favoured: dict[int, float],
 ) -> Task:
-    """The task of that name, or a new piece; raises InputError for what cannot be done."""
+    """The task of that name, or a new piece; raises InputError for what cannot be done.
+
+    favoured: what to add to the logits of kinds that have not played yet (see `leaning`).
+    """
     check(use, options)
     if isinstance(representation, NotesAndChords):
         return _tokens(use, options, representation)
@@ -93,13 +97,13 @@ def task_of(
     assert repertoire is not None
     if use is None or music is None:
         grammar = NoteGrammar(representation, repertoire, options.bars, options.controls())
-        grammar.leaning = _leaning(options, representation)
+        grammar.leaning = _leaning(options, representation, favoured)
         return NewPiece(representation, options.tempo, grammar, options.bars)
     if not isinstance(music, Score | str | Path):
         raise InputError(f"{music!r} is no music; give a score or the path of a MIDI file.")
     score = music if isinstance(music, Score) else read_midi(music)
     if use == "prompt":
-        return Continuation.of(score, options, representation, repertoire)
+        return Continuation.of(score, options, representation, repertoire, favoured)
     source = Source.of(score, representation)
     if len(source.events) > MAX_SOURCE_NOTES:
         raise InputError(f"the piece has over {MAX_SOURCE_NOTES:,} notes; cut it.")
@@ -139,15 +143,17 @@ def check(use: str | None, options: ComposeOptions) -> None:
         raise InputError("say what to fill: bars such as 9-12, tracks such as bass, or both.")
 
 
-def _leaning(options: ComposeOptions, representation: NoteEvents) -> Leaning | None:
-    """How to keep near the mood that is asked for; a scale tells the mode by itself."""
+def _leaning(
+    options: ComposeOptions, representation: NoteEvents, favoured: dict[int, float]
+) -> Leaning | None:
+    """How to keep near the mood that is asked for, where a scale tells the mode by itself, and to a style's kinds."""
     levels = representation.character.levels(options.mood)
     if options.key is not None or options.scale is not None:
         levels.pop("mode", None)
-    if not levels:
+    if not levels and not favoured:
         return None
     thirds = representation.character.thirds
-    return Leaning(levels, thirds, representation.steps_per_quarter, representation.velocity_levels)
+    return Leaning(levels, thirds, representation.steps_per_quarter, representation.velocity_levels, favoured)
 
 
 def _tokens(use: str | None, options: ComposeOptions, representation: NotesAndChords) -> Task:
@@ -230,14 +236,19 @@ class Continuation:
 
     @classmethod
     def of(
-        cls, score: Score, options: ComposeOptions, representation: NoteEvents, repertoire: Repertoire
+        cls,
+        score: Score,
+        options: ComposeOptions,
+        representation: NoteEvents,
+        repertoire: Repertoire,
+        favoured: dict[int, float],
     ) -> Continuation:
         """Go on from a score."""
         opening = Opening.of(score, options.prompt_bars, representation)
         grammar = NoteGrammar.after(
             representation, repertoire, options.bars, opening.events, opening.end, options.controls()
         )
-        grammar.leaning = _leaning(options, representation)
+        grammar.leaning = _leaning(options, representation, favoured)
         to_come = grammar.at.bars - grammar.at.bar_number
         context = representation.context(opening.events, bars_to_come=to_come)
         told = opening.events.astype(np.int64), context.astype(np.int64)
