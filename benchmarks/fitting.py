@@ -200,8 +200,8 @@ def piece_nats(model: LanguageModel, pieces: Sequence[EncodedPiece]) -> list[NDA
     order = sorted(range(len(pieces)), key=lambda n: len(pieces[n]))
     found: dict[int, NDArray[np.float64]] = {}
     for batch in padded_batches([pieces[n] for n in order]):
-        events, context, facts = to_device(batch, torch.device("cpu"))
-        hidden, _ = model(events[:, :-1], context[:, :-1], facts=facts)
+        events, context = to_device(batch, torch.device("cpu"))
+        hidden, _ = model(events[:, :-1], context[:, :-1])
         nats = model.nats(hidden, events[:, 1:], context[:, 1:]).double().numpy()
         for row in nats:
             n = order[len(found)]

@@ -379,7 +379,7 @@ def _names(bench: Bench) -> int:
 def every_control(composer: Composer) -> dict[str, Any]:
     """All options that a piece keeps to or tends to, as far as the model knows them."""
     assert isinstance(composer.representation, NoteEvents)
-    repertoire, character = composer.folder.repertoire, composer.representation.character
+    repertoire, character = composer.folder.repertoire, composer.folder.character
     assert repertoire is not None
     kinds = [kind for kind in repertoire.kinds if kind < FIRST_KIT][:4]
     names = [instrument_name(int(number)) for number in instrument_of_kind(np.array(kinds))]

@@ -90,7 +90,7 @@ def main() -> None:
     composer = Composer.from_pretrained(arguments.model)
     representation = composer.representation
     assert isinstance(representation, NoteEvents)
-    character = representation.character
+    character = composer.folder.character
     learned, held_out = split(scan(arguments.corpus, workers=0).pieces)
 
     def cut(score: Score) -> Score:

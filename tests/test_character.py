@@ -33,43 +33,36 @@ def test_measures_are_those_of_the_notes() -> None:
     assert values["tempo"] == 90 and values["mode"] == 1
 
 
-def test_every_fact_is_told_once_and_may_be_left_out() -> None:
+def test_levels_are_thirds_of_the_corpus() -> None:
     scores, styles = _corpus()
     character = Character.of(scores, styles)
     assert character.styles == ("bach", "folk")
-    for score, style in zip(scores, styles, strict=True):
-        facts = character.facts(score, style)
-        assert all(facts[where].sum() == 1 for where in character.groups.values())
-        some = character.some(facts, np.random.default_rng(len(score)))
-        assert all(some[where].sum() in (0, 1) for where in character.groups.values())
-    lowest, highest = character.facts(scores[0], "folk"), character.facts(scores[-1], "bach")
     for name in ("register", "loudness", "tempo"):
-        assert lowest[character.groups[name]].tolist() == [1, 0, 0]
-        assert highest[character.groups[name]].tolist() == [0, 0, 1]
+        found = [character.level(name, measure(score)[name]) for score in scores]
+        assert found == sorted(found) and [found.count(level) for level in range(3)] == [3, 3, 3]
 
 
 def test_what_is_alike_in_all_pieces_is_no_fact() -> None:
     character = Character.of([tune(n) for n in range(6)], ["", "", "", "", "", ""])
     assert character.styles == () and "loudness" not in character.thirds
     with pytest.raises(InputError, match="the model knows no styles"):
-        character.wished("bach")
+        character.shares("bach")
     with pytest.raises(InputError, match="all alike in tempo"):
-        character.wished(mood="slow")
+        character.levels("slow")
 
 
 def test_words_stand_for_levels() -> None:
     scores, styles = _corpus()
     character = Character.of(scores, styles)
-    mixed = character.wished("Bach:3, folk:1", "slow, loud")
-    assert mixed[:2].tolist() == [0.75, 0.25]
-    assert mixed[character.groups["tempo"]].tolist() == [1, 0, 0]
-    assert mixed[character.groups["loudness"]].tolist() == [0, 0, 1]
+    assert character.shares("Bach:3, folk:1") == {"bach": 0.75, "folk": 0.25}
+    assert character.levels("slow, loud") == {"tempo": 0, "loudness": 2}
+    assert character.levels("Slow SLOW") == {"tempo": 0}
     assert set(MOODS["sad"]) == set(parse_mood("sad"))
     assert all(
         level in {w for words in LEVELS.values() for w in words} for m in MOODS.values() for level in m
     )
     with pytest.raises(InputError, match="asks for two kinds of tempo"):
-        character.wished(mood="sad, fast")
+        character.levels("sad, fast")
     for wrong in ("", "bach:x", "bach:0", ":2", "a,,b"):
         with pytest.raises(InputError):
             parse_styles(wrong)

@@ -1,4 +1,4 @@
-"""Character: what a piece is like as a whole, its style and its measured mood, which a network can be told.
+"""Character: what a piece is like as a whole: its style and its measured mood.
 
 A style is a sub-folder of the corpus. Folders have no captions, so moods are words for what can be measured:
 
@@ -16,17 +16,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cadenza.errors import InputError
 from cadenza.moods import LEVELS, MOODS
 from cadenza.score import DEFAULT_QPM, DRUM_KIT, Score, estimate_key
-
-FloatArray = NDArray[np.float32]
 
 _LEVEL_OF = {word: (name, n) for name, words in LEVELS.items() for n, word in enumerate(words) if word}
 
@@ -50,10 +46,7 @@ def measure(score: Score) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Character:
-    """What a corpus has to tell: its styles, if there are several, and where its thirds lie.
-
-    Facts are weights (size,), one for each style and level: 1 for what a piece is, all 0 where nothing is told.
-    """
+    """What a corpus has to tell: its styles, if there are several, and where its thirds lie."""
 
     styles: tuple[str, ...] = ()
     thirds: dict[str, tuple[float, float]] = field(default_factory=dict)  # of what differs between pieces
@@ -79,18 +72,6 @@ class Character:
             raise ValueError("unknown attributes")
         return cls(tuple(map(str, data["styles"])), thirds)
 
-    @cached_property
-    def groups(self) -> dict[str, slice]:
-        """Where the facts about style and about each attribute stand."""
-        sizes = {"style": len(self.styles)} | {name: len(LEVELS[name]) for name in self.thirds}
-        ends = np.cumsum(list(sizes.values())).tolist()
-        return {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
-
-    @property
-    def size(self) -> int:
-        """How many facts there are."""
-        return len(self.styles) + sum(len(LEVELS[name]) for name in self.thirds)
-
     def level(self, name: str, value: float) -> int:
         """Number of the level of a measured attribute."""
         low, high = self.thirds[name]
@@ -98,49 +79,25 @@ class Character:
             return int(value > 0)
         return 0 if value <= low else 2 if value >= high else 1
 
-    def facts(self, score: Score, style: str) -> FloatArray:
-        """All facts (size,) about a piece."""
-        found = np.zeros(self.size, np.float32)
-        if style in self.styles:
-            found[self.styles.index(style)] = 1
-        values = measure(score)
-        for name in self.thirds:
-            found[self.groups[name].start + self.level(name, values[name])] = 1
-        return found
-
-    def some(self, facts: FloatArray, rng: np.random.Generator) -> FloatArray:
-        """The facts with whole groups left out: all of them half of the time, each by itself else."""
-        told = facts.copy()
-        everything = rng.random() < 0.5
-        for where in self.groups.values():
-            if everything or rng.random() < 0.4:
-                told[where] = 0
-        return told
-
     def levels(self, mood: str | None) -> dict[str, int]:
         """The level of each attribute that the words of a mood ask for; raises InputError for what this corpus
         cannot tell, or words that contradict each other."""
-        self.wished(mood=mood)
-        asked = (_LEVEL_OF[word] for word in parse_mood(mood))
-        return {name: level for name, level in asked if name in self.thirds}
-
-    def wished(self, style: str | None = None, mood: str | None = None) -> FloatArray:
-        """Facts (size,) from the words of a user; raises InputError for what this corpus cannot tell."""
-        found = np.zeros(self.size, np.float32)
-        for name, share in parse_styles(style).items():
-            found[self._style(name)] += share
+        found: dict[str, int] = {}
         for word in parse_mood(mood):
             name, level = _LEVEL_OF[word]
-            if name not in self.thirds:
-                if word in _words(mood):
-                    raise InputError(
-                        f"mood {word!r}: the model's pieces are all alike in {name}; leave it out."
-                    )
-                continue
-            where = self.groups[name]
-            if found[where].any() and not found[where.start + level]:
+            if name not in self.thirds and word in _words(mood):
+                raise InputError(f"mood {word!r}: the model's pieces are all alike in {name}; leave it out.")
+            if found.get(name, level) != level:
                 raise InputError(f"mood {mood!r} asks for two kinds of {name}; leave one out.")
-            found[where.start + level] = 1
+            found[name] = level
+        return {name: level for name, level in found.items() if name in self.thirds}
+
+    def shares(self, style: str) -> dict[str, float]:
+        """The share of each style in a mixture; raises InputError for one that the corpus has not."""
+        found: dict[str, float] = {}
+        for name, share in parse_styles(style).items():
+            known = self.styles[self._style(name)]
+            found[known] = found.get(known, 0.0) + share
         return found
 
     def _style(self, name: str) -> int:

@@ -21,7 +21,7 @@ from cadenza.likeness import likeness
 from cadenza.model_folder import ModelFolder, bundled_model
 from cadenza.options import ComposeOptions
 from cadenza.repertoire import Repertoire
-from cadenza.runtime import FloatArray, GraphModel
+from cadenza.runtime import GraphModel
 from cadenza.sampling import IntArray, SamplingOptions, generate
 from cadenza.score import Score
 from cadenza.statistics import describe
@@ -64,7 +64,6 @@ class Order:
     seed: int
     options: ComposeOptions
     sampling: SamplingOptions
-    facts: FloatArray | None  # what the network is told of the pieces as a whole
     use: str | None  # what the music is for (see `tasks`)
     file: str | None  # the music's file
     task: Task
@@ -190,12 +189,10 @@ class Composer:
         repertoire, whole, favoured = self._repertoire(options), self.folder.repertoire, {}
         if options.style is not None and repertoire is not None and whole is not None:
             favoured = repertoire.favoured(whole)
-        task = task_of(use, music, options, self.representation, repertoire, favoured)
+        task = task_of(use, music, options, self.representation, repertoire, self.folder.character, favoured)
         file = str(music) if isinstance(music, str | Path) else None
-        facts = self._facts(options)
         return [
-            Order(first, seed, options, sampling, facts, use, file, task)
-            for first in range(0, options.num, BATCH)
+            Order(first, seed, options, sampling, use, file, task) for first in range(0, options.num, BATCH)
         ]
 
     def _repertoire(self, options: ComposeOptions) -> Repertoire | None:
@@ -203,24 +200,15 @@ class Composer:
         found = self.folder.repertoire
         if found is None or not isinstance(self.representation, NoteEvents):
             return None
-        character = self.representation.character
+        character = self.folder.character
         if options.style is not None:
-            weights = character.wished(style=options.style)[: len(character.styles)]
-            names = [character.styles[n] for n in np.flatnonzero(weights)]
-            parts = [self.folder.styles[name] for name in names]
-            found = found.among(parts, weights[weights > 0].tolist())
+            shares = character.shares(options.style)
+            found = found.among([self.folder.styles[name] for name in shares], list(shares.values()))
         level = character.levels(options.mood).get("tempo")
         if level is not None and options.tempo is None:
             low, high = character.thirds["tempo"]
             found = found.with_tempi(0.0, low) if level == 0 else found.with_tempi(high, np.inf)
         return found
-
-    def _facts(self, options: ComposeOptions) -> FloatArray | None:
-        if isinstance(self.representation, NoteEvents):
-            return options.facts(self.representation.character)
-        if options.style is not None or options.mood is not None:
-            raise InputError("this model knows no styles and moods; use a model of another preset.")
-        return None
 
     def fill(self, order: Order, count: Callable[[int], None] | None = None) -> list[Composition]:
         """Compose the pieces of one order; `count` is told how many events each step brings."""
@@ -228,7 +216,7 @@ class Composer:
         grammars, told = [order.task.begin(number, order.seed) for number in numbers], order.task.told
         randoms = [np.random.default_rng([order.seed, number]) for number in numbers]
         schema = self.representation.schema
-        stream = generate(self.graph, grammars, schema, order.sampling, randoms, told, order.facts)
+        stream = generate(self.graph, grammars, schema, order.sampling, randoms, told)
         found = []
         pieces = _collect(stream, len(numbers), told, count)
         for number, grammar, events in zip(numbers, grammars, pieces, strict=True):

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cadenza.events import DrawGap, EncodedPiece, NoteEvents
+from cadenza.events import DrawGap, EncodedPiece
 from cadenza.gaps import random_gap
 from cadenza.schema import NOT_APPLICABLE, Schema
 from cadenza.score import DRUM_KIT, TEMPO, Score, transpose
@@ -65,13 +65,12 @@ class Augmentation:
 class Batch:
     """events (B, T + 1, fields) and context (B, T + 1, context fields): inputs [:, :-1], targets [:, 1:].
 
-    facts (B, size) are about the whole pieces. sure (B, T + 1) tells which events teach nothing, starts (B,) which
+    sure (B, T + 1) tells which events teach nothing, starts (B,) which
     rows begin a piece; rows that are too short end in not-applicable events.
     """
 
     events: NDArray[np.int64]
     context: NDArray[np.int64]
-    facts: NDArray[np.float32]
     sure: NDArray[np.bool_]
     starts: NDArray[np.bool_]
 
@@ -147,7 +146,6 @@ class AugmentedScores:
     representation: Representation
     augmentation: Augmentation | None
     seed: int
-    styles: Sequence[str] | None = None  # of the scores; without them nothing is told of a piece as a whole
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -164,16 +162,12 @@ class AugmentedScores:
             self.augmentation.gap_share,
         )
         changed = augment(score, self.augmentation, rng)
-        piece = self.representation.encode_piece(
+        return self.representation.encode_piece(
             changed,
             bars_to_come=0 if bars_left or gap else None,
             matches=bool(matches),
             gap=partial(random_gap, rng) if gap else None,
         )
-        if self.styles is None or not isinstance(self.representation, NoteEvents):
-            return piece
-        character = self.representation.character
-        return replace(piece, facts=character.some(character.facts(changed, self.styles[index]), rng))
 
 
 class WindowStream:
@@ -255,15 +249,10 @@ def padded(group: Sequence[EncodedPiece], length: int) -> Batch:
     shape = (len(group), length)
     events = np.full((*shape, group[0].events.shape[1]), NOT_APPLICABLE, dtype=np.int64)
     context = np.full((*shape, group[0].context.shape[1]), NOT_APPLICABLE, dtype=np.int64)
-    facts = np.zeros(
-        (len(group), max((len(p.facts) for p in group if p.facts is not None), default=0)), np.float32
-    )
     sure = np.zeros(shape, bool)
     for row, piece in enumerate(group):
         events[row, : len(piece)] = piece.events
         context[row, : len(piece)] = piece.context
-        if piece.facts is not None:
-            facts[row] = piece.facts
         if piece.sure is not None:
             sure[row, : len(piece)] = piece.sure
-    return Batch(events, context, facts, sure, np.ones(len(group), bool))
+    return Batch(events, context, sure, np.ones(len(group), bool))

@@ -65,8 +65,7 @@ def evaluate_graph(
     likelihood = Likelihood()
     for batch in padded_batches(pieces):
         columns = np.concatenate([batch.events, batch.context], axis=2)[:, :-1]
-        state = model.initial_state(len(columns), batch.facts if batch.facts.shape[1] else None)
-        x, logits, _ = model.advance_far(columns, state)
+        x, logits, _ = model.advance_far(columns, model.initial_state(len(columns)))
         nats = _nats(model, representation.schema, x, logits, batch)
         for row, events in enumerate(batch.events[:, 1:]):
             likelihood.add(representation, events, nats[row])

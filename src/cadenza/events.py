@@ -16,14 +16,13 @@ score has exactly one encoding. A piece begins with its metre and tempo and ends
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cadenza.character import Character
 from cadenza.context import Bars, bars_of, context_fields, context_of, sure_events
 from cadenza.errors import InputError
 from cadenza.gaps import Gap
@@ -74,14 +73,13 @@ DrawGap = Callable[[int, Sequence[int]], Gap]  # from the number of bars and the
 
 @dataclass(frozen=True)
 class EncodedPiece:
-    """events (N, fields), context (N, context fields) and facts (see `character`) of one piece.
+    """events (N, fields), context (N, context fields) of one piece.
 
     sure (N,) tells of which events nothing is to be learned, since they are given and nothing may come before them.
     """
 
     events: EventArray
     context: EventArray
-    facts: NDArray[np.float32] | None = None  # None tells nothing
     sure: NDArray[np.bool_] | None = None  # None: none of them
 
     def __len__(self) -> int:
@@ -95,7 +93,6 @@ class NoteEvents:
     steps_per_quarter: int = 12
     velocity_levels: int = 16
     microtiming: bool = False
-    character: Character = field(default_factory=Character)  # what it can be told of a piece as a whole
 
     def __post_init__(self) -> None:
         if not (isinstance(self.steps_per_quarter, int) and 1 <= self.steps_per_quarter <= 96):
@@ -127,7 +124,7 @@ class NoteEvents:
         if self.microtiming:
             fields.append(Field("shift", SHIFTS))
         sizes = (self.steps_per_quarter, self.max_onset, len(self.durations), self.velocity_levels)
-        return Schema(tuple(fields), context_fields(*sizes), clock=ONSET, facts=self.character.size)
+        return Schema(tuple(fields), context_fields(*sizes), clock=ONSET)
 
     @property
     def ticks_per_quarter(self) -> int:

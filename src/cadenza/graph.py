@@ -4,7 +4,7 @@ One graph advances the state and gives the logits of the first field (`trunk`), 
 after it takes the one before and gives its logits.
 They are written node by node, so that nothing but the arithmetic is in them:
 
-    trunk:       columns (B, T, F + C) of events and context, facts (B, size), state...
+    trunk:       columns (B, T, F + C) of events and context, state...
                  -> x (N, W), logits (N, size), state...
                  N = B * T; a state that keeps the last events comes out with the new ones behind it
     head_k > 0:  x (N, W), columns (N, 1 + known with it) of field k - 1 and context -> x, logits
@@ -25,7 +25,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from cadenza.schema import FACTS, Field, Schema, rows_of
+from cadenza.schema import Field, Schema, rows_of
 
 OPSET, IR_VERSION = 23, 11
 LARGE = 1024  # numbers in a weight that is worth keeping small
@@ -104,9 +104,6 @@ def _trunk(weights: Weights, config: dict[str, Any], schema: Schema) -> onnx.Mod
     fields = [*schema.fields, *schema.context]
     inputs = [_integer("columns", ["B", "T", len(fields)])]
     x = b.summed_embedding("columns", weights["embed.weight"], fields, 2, "embed")
-    if schema.facts:
-        inputs.append(_float(FACTS, ["B", schema.facts]))
-        x = _with_facts(b, weights, x)
     if config["architecture"] == "transformer":
         hidden, more, states = _transformer(b, weights, config, x)
         inputs += more
@@ -126,15 +123,6 @@ def _trunk(weights: Weights, config: dict[str, Any], schema: Schema) -> onnx.Mod
             outputs.append(_float(f"{name}_after", shape))
     _logits(b, weights, config, 0, "x")
     return b.model(inputs, outputs)
-
-
-def _with_facts(b: _Builder, weights: Weights, x: str) -> str:
-    """x (B, T, W) plus what the facts add to every event of a piece."""
-    table = b.constant("facts.weight", np.ascontiguousarray(weights["facts.weight"].T))
-    added = b.node("MatMul", [FACTS, table], "facts.added")
-    return b.node(
-        "Add", [x, b.node("Unsqueeze", [added, b.integers("facts.axis", [1])], "facts.all")], "told"
-    )
 
 
 States = dict[str, list[Any]]  # shapes of the state inputs by name

@@ -64,9 +64,9 @@ class Learner:
         """
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.learning_rate * schedule(self.step, share_done)
-        events, context, facts = to_device(batch, self.device)
+        events, context = to_device(batch, self.device)
         with autocast(self.device):
-            nats, state = self.nats_of(events, context, self._state_of(batch), facts)
+            nats, state = self.nats_of(events, context, self._state_of(batch))
         teaching = (batch.events[:, 1:, 0] >= 0) & ~batch.sure[:, 1:]
         mine = (nats * torch.from_numpy(teaching).to(self.device)[..., None]).sum()
         n_mine = float(teaching.sum())
@@ -169,8 +169,8 @@ class _NatsOf(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, events: Tensor, context: Tensor, state: State, facts: Tensor) -> tuple[Tensor, State]:
-        hidden, state = self.model(events[:, :-1], context[:, :-1], state, facts)
+    def forward(self, events: Tensor, context: Tensor, state: State) -> tuple[Tensor, State]:
+        hidden, state = self.model(events[:, :-1], context[:, :-1], state)
         return self.model.nats(hidden, events[:, 1:], context[:, 1:]), state
 
 
@@ -228,7 +228,6 @@ def autocast(device: torch.device) -> Any:
     return nullcontext()
 
 
-def to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """The batch's events, context and facts as tensors there."""
-    events, context, facts = map(torch.from_numpy, (batch.events, batch.context, batch.facts))
-    return events.to(device), context.to(device), facts.to(device)
+def to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The batch's events and context as tensors there."""
+    return torch.from_numpy(batch.events).to(device), torch.from_numpy(batch.context).to(device)

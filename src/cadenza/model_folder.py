@@ -47,8 +47,6 @@ def representation_from(data: dict[str, Any]) -> Representation:
     kinds: dict[str, Any] = {"note-events": NoteEvents, "notes-and-chords": NotesAndChords}
     options = dict(data)
     kind = options.pop("type", None)
-    if "character" in options:
-        options["character"] = Character.from_dict(options["character"])
     if kind not in kinds:
         raise ModelError(f"unknown representation {kind!r}; update cadenza.")
     if kind == "notes-and-chords":
@@ -64,6 +62,7 @@ class ModelFolder:
     config: dict[str, Any]
     representation: Representation
     repertoire: Repertoire | None
+    character: Character
     styles: dict[str, Repertoire]  # what each style of the corpus uses
 
     @classmethod
@@ -86,11 +85,12 @@ class ModelFolder:
             has_repertoire = isinstance(representation, NoteEvents)
             repertoire = Repertoire.from_dict(data["repertoire"]) if has_repertoire else None
             styles = {str(name): Repertoire.from_dict(part) for name, part in data["styles"].items()}
-            if isinstance(representation, NoteEvents) and set(representation.character.styles) != set(styles):
+            character = Character.from_dict(data["character"])
+            if set(character.styles) != set(styles):
                 raise ValueError("styles and their repertoires disagree")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"{path / REPRESENTATION}: damaged; restore the file or train again.") from error
-        folder = cls(path, config, representation, repertoire, styles)
+        folder = cls(path, config, representation, repertoire, character, styles)
         try:
             SamplingOptions(**folder.sampling)
             if not isinstance(config["graphs"], list):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from cadenza.character import Character, FloatArray, parse_mood, parse_styles
+from cadenza.character import parse_mood, parse_styles
 from cadenza.controls import Controls, parse_controls
 from cadenza.errors import InputError
 from cadenza.sampling import SamplingOptions
@@ -85,10 +85,6 @@ class ComposeOptions:
         """What the piece must keep to."""
         return parse_controls(**self.wishes())
 
-    def facts(self, character: Character) -> FloatArray:
-        """What the network is told of the piece as a whole."""
-        return character.wished(self.style, self.mood)
-
     def sampling(self, defaults: dict[str, Any]) -> SamplingOptions:
         """Sampling options: what is given here, else what the dial says, else the model's."""
         given = {k: v for k, v in asdict(self).items() if k in SamplingOptions.__annotations__}
@@ -115,9 +111,10 @@ def surprising(surprise: float, usual: SamplingOptions) -> dict[str, float]:
     """Sampling options for a dial of 0 .. 1: at 0.5 the usual ones, below it safer, above it more adventurous."""
     above, below = max(0.0, 2 * surprise - 1), max(0.0, 1 - 2 * surprise)
     return {
-        "temperature": round(usual.temperature * (1 + 0.2 * above - 0.15 * below), 4),
-        "top_p": round(usual.top_p * (1 - 0.1 * below), 4),
-        "min_p": round(usual.min_p * (1 - above), 4),
+        # Lower values of top-p and temperature than these lead to loops.
+        "temperature": round(usual.temperature * (1 + 0.15 * above - 0.05 * below), 4),
+        "top_p": round(usual.top_p * (1 - 0.02 * below), 4),
+        "min_p": round(min(0.9, usual.min_p + 0.15 * below) * (1 - 0.75 * above), 4),
     }
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cadenza.errors import ModelError
 from cadenza.rotary import CYCLE, ORDER, TIME, rotary_clocks
-from cadenza.schema import FACTS, Schema
+from cadenza.schema import Schema
 
 FloatArray = NDArray[np.float32]
 GraphState = dict[str, NDArray[Any]]
@@ -62,14 +62,12 @@ class GraphModel:
         ]:
             raise ModelError(f"{folder}: graphs of another representation; restore the model or train again.")
 
-    def initial_state(self, batch: int, facts: FloatArray | None = None) -> GraphState:
-        """State before the first event of every candidate; facts (size,) tell what all pieces are like."""
+    def initial_state(self, batch: int) -> GraphState:
+        """State before the first event of every candidate."""
         state: GraphState = {
             name: np.zeros([batch if size == "B" else size for size in shape], np.float32)
             for name, shape in self.state_shapes.items()
         }
-        if facts is not None and FACTS in state:
-            state[FACTS][:] = facts
         return state | (self.positions.initial_state(batch) if self.positions else {})
 
     def advance(

@@ -162,19 +162,18 @@ def generate(
     options: SamplingOptions,
     randoms: Sequence[np.random.Generator],
     told: tuple[IntArray, IntArray] | None = None,
-    facts: FloatArray | None = None,
 ) -> Iterator[list[tuple[int, list[int]]]]:
     """Yield (candidate, event) of all candidates that are not done yet, event by event.
 
     grammars, randoms: one for each candidate. told: events and context (T, ...) that are there already,
-    which all grammars have advanced over; without them a piece begins. facts (size,): what all are like.
+    which all grammars have advanced over; without them a piece begins.
     """
     noise = Noise(randoms, sum(field.size for field in schema.fields))
     playing = list(range(len(grammars)))
     columns = np.full((1, len(schema.fields) + len(schema.context)), NOT_APPLICABLE, np.int64)
     if told is not None:
         columns = np.concatenate([columns, np.concatenate(told, axis=1)])
-    steps, logits = _start(model, len(playing), columns, facts)
+    steps, logits = _start(model, len(playing), columns)
     while True:
         those = [grammars[n] for n in playing]
         events, contexts = _next_events(steps, those, logits, schema, noise.next(), options)
@@ -191,11 +190,9 @@ def generate(
         logits = steps.advance([event + context for event, context in zip(events, contexts, strict=True)])
 
 
-def _start(
-    model: GraphModel, batch: int, columns: IntArray, facts: FloatArray | None
-) -> tuple[Stepper, FloatArray]:
+def _start(model: GraphModel, batch: int, columns: IntArray) -> tuple[Stepper, FloatArray]:
     """Where every candidate begins after these events (T, columns), and the logits (B, size) of its first field."""
-    x, logits, state = model.advance_far(columns[None], model.initial_state(1, facts))
+    x, logits, state = model.advance_far(columns[None], model.initial_state(1))
     everyone = [0] * batch
     return Stepper(model, model.rows(state, everyone), x[everyone, -1]), logits[everyone, -1]
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 NOT_APPLICABLE = -1  # the value of a field that an event of its kind does not have
-FACTS = "state_facts"  # an input of graphs: a state that stays as it is from event to event
 NEVER = -1e30  # added to the logit of what must not be drawn; finite, so that differences stay numbers
 
 
@@ -56,7 +55,6 @@ class Schema:
     fields: tuple[Field, ...]
     context: tuple[ContextField, ...] = ()
     clock: int | None = None  # the field that tells how much time has passed since the event before
-    facts: int = 0  # how many numbers tell what a piece is like as a whole (see `character`)
 
     @cached_property
     def _context_after(self) -> list[list[int]]:

@@ -20,6 +20,7 @@ from typing import Protocol
 
 import numpy as np
 
+from cadenza.character import Character
 from cadenza.controls import Controls, kinds_named
 from cadenza.dataset import Representation
 from cadenza.errors import InputError
@@ -84,6 +85,7 @@ def task_of(
     options: ComposeOptions,
     representation: Representation,
     repertoire: Repertoire | None,
+    character: Character,
     favoured: dict[int, float],
 ) -> Task:
     """The task of that name, or a new piece; raises InputError for what cannot be done.
@@ -97,13 +99,13 @@ def task_of(
     assert repertoire is not None
     if use is None or music is None:
         grammar = NoteGrammar(representation, repertoire, options.bars, options.controls())
-        grammar.leaning = _leaning(options, representation, favoured)
+        grammar.leaning = _leaning(options, representation, character, favoured)
         return NewPiece(representation, options.tempo, grammar, options.bars)
     if not isinstance(music, Score | str | Path):
         raise InputError(f"{music!r} is no music; give a score or the path of a MIDI file.")
     score = music if isinstance(music, Score) else read_midi(music)
     if use == "prompt":
-        return Continuation.of(score, options, representation, repertoire, favoured)
+        return Continuation.of(score, options, representation, repertoire, character, favoured)
     source = Source.of(score, representation)
     if len(source.events) > MAX_SOURCE_NOTES:
         raise InputError(f"the piece has over {MAX_SOURCE_NOTES:,} notes; cut it.")
@@ -144,15 +146,18 @@ def check(use: str | None, options: ComposeOptions) -> None:
 
 
 def _leaning(
-    options: ComposeOptions, representation: NoteEvents, favoured: dict[int, float]
+    options: ComposeOptions,
+    representation: NoteEvents,
+    character: Character,
+    favoured: dict[int, float],
 ) -> Leaning | None:
     """How to keep near the mood that is asked for, where a scale tells the mode by itself, and to a style's kinds."""
-    levels = representation.character.levels(options.mood)
+    levels = character.levels(options.mood)
     if options.key is not None or options.scale is not None:
         levels.pop("mode", None)
     if not levels and not favoured:
         return None
-    thirds = representation.character.thirds
+    thirds = character.thirds
     return Leaning(levels, thirds, representation.steps_per_quarter, representation.velocity_levels, favoured)
 
 
@@ -161,6 +166,8 @@ def _tokens(use: str | None, options: ComposeOptions, representation: NotesAndCh
         raise InputError(
             f"this model knows no bars, and is of no help in {_DOING[use]}; use a model of another preset."
         )
+    if options.style is not None or options.mood is not None:
+        raise InputError("this model knows no styles and moods; use a model of another preset.")
     if options.wishes():
         raise InputError(
             f"this model knows notes and chords alone, and cannot keep to {next(iter(options.wishes()))}; "
@@ -241,6 +248,7 @@ class Continuation:
         options: ComposeOptions,
         representation: NoteEvents,
         repertoire: Repertoire,
+        character: Character,
         favoured: dict[int, float],
     ) -> Continuation:
         """Go on from a score."""
@@ -248,7 +256,7 @@ class Continuation:
         grammar = NoteGrammar.after(
             representation, repertoire, options.bars, opening.events, opening.end, options.controls()
         )
-        grammar.leaning = _leaning(options, representation, favoured)
+        grammar.leaning = _leaning(options, representation, character, favoured)
         to_come = grammar.at.bars - grammar.at.bar_number
         context = representation.context(opening.events, bars_to_come=to_come)
         told = opening.events.astype(np.int64), context.astype(np.int64)

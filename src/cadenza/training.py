@@ -134,6 +134,7 @@ class Prepared:
     held_out: list[Piece]
     representation: Representation
     repertoire: Repertoire | None
+    character: Character
     styles: dict[str, Repertoire]
     warnings: list[str]
 
@@ -151,7 +152,7 @@ def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None 
         )
     representation: Representation
     repertoire: Repertoire | None = None
-    styles: dict[str, Repertoire] = {}
+    character, styles = Character(), dict[str, Repertoire]()
     if preset.representation == "notes-and-chords":
         representation = NotesAndChords.of(piece.score for piece in train_pieces)
     else:
@@ -164,15 +165,13 @@ def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None 
         character = Character.of(
             [piece.score for piece in train_pieces], [piece.style for piece in train_pieces]
         )
-        representation = NoteEvents(
-            options.steps_per_quarter, options.velocity_levels, microtiming, character
-        )
+        representation = NoteEvents(options.steps_per_quarter, options.velocity_levels, microtiming)
         encoded = [representation.encode(piece.score) for piece in train_pieces]
         repertoire = Repertoire.of(encoded)
         for name in character.styles:
             of_style = [e for e, piece in zip(encoded, train_pieces, strict=True) if piece.style == name]
             styles[name] = Repertoire.of(of_style)
-    return Prepared(corpus, train_pieces, held_out, representation, repertoire, styles, warnings)
+    return Prepared(corpus, train_pieces, held_out, representation, repertoire, character, styles, warnings)
 
 
 def train(
@@ -258,8 +257,7 @@ class _Run:
         self.minutes, self.epochs = given.minutes, given.epochs
         self.augmentation = self._augmentation()
         scores = [piece.score for piece in prepared.train]
-        styles = [piece.style for piece in prepared.train]
-        source = AugmentedScores(scores, prepared.representation, self.augmentation, options.seed, styles)
+        source = AugmentedScores(scores, prepared.representation, self.augmentation, options.seed)
         self.learner = self._new_learner(source)
         self.judged = build_model(self.model_config, prepared.representation.schema).to(self.learner.device)
         self.stream = Ahead(
@@ -500,19 +498,15 @@ class _Run:
         representation = {
             "representation": self.prepared.representation.to_dict(),
             "repertoire": self.prepared.repertoire.to_dict() if self.prepared.repertoire else None,
+            "character": asdict(self.prepared.character),
             "styles": {name: part.to_dict() for name, part in self.prepared.styles.items()},
         }
         write_graphs(self.out, weights, asdict(self.model_config), self.prepared.representation, self.graphs)
         write_atomic(self.out / REPRESENTATION, json.dumps(representation, indent=1) + "\n")
-        write_atomic(self.out / CARD, write_card(config, self._thirds))
+        write_atomic(self.out / CARD, write_card(config, self.prepared.character.thirds))
         write_atomic(
             self.out / CONFIG, json.dumps(config, indent=1) + "\n"
         )  # last: it makes the folder a model
-
-    @property
-    def _thirds(self) -> dict[str, tuple[float, float]]:
-        representation = self.prepared.representation
-        return representation.character.thirds if isinstance(representation, NoteEvents) else {}
 
     def _config(self) -> dict[str, Any]:
         likelihood = self._final_likelihood()
@@ -574,8 +568,8 @@ def evaluate_model(
     model.eval()
     with torch.inference_mode(), autocast(device):
         for batch in batches:
-            events, context, facts = to_device(batch, device)
-            hidden, _ = model(events[:, :-1], context[:, :-1], facts=facts)
+            events, context = to_device(batch, device)
+            hidden, _ = model(events[:, :-1], context[:, :-1])
             nats = model.nats(hidden, events[:, 1:], context[:, 1:]).float().cpu().numpy()
             for row in range(len(nats)):
                 likelihood.add(representation, batch.events[row, 1:], nats[row])

@@ -62,9 +62,6 @@ class LanguageModel(nn.Module):
         fields, context = schema.fields, schema.context
         # Nothing applies to the event from which the first one of a piece is predicted.
         self.embed = SummedEmbedding([*fields, *context], config.width, INPUT_SCALE)
-        self.facts = nn.Linear(schema.facts, config.width, bias=False) if schema.facts else None
-        if self.facts is not None:
-            nn.init.normal_(self.facts.weight, std=CONDITION_SCALE)
         self.norm = nn.LayerNorm(config.width) if config.residual_heads else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
         self.condition = nn.ModuleList(
@@ -100,20 +97,15 @@ class LanguageModel(nn.Module):
     def initial_state(self, batch: int) -> State:
         """State before the first event, all zeros; the second dimension of every part is the batch."""
 
-    def forward(
-        self, events: Tensor, context: Tensor, state: State | None = None, facts: Tensor | None = None
-    ) -> tuple[Tensor, State]:
+    def forward(self, events: Tensor, context: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Normalised hidden vectors (B, T, width) after each event, and the state after the last one.
 
-        events (B, T, fields) and context (B, T, context fields) are integers, facts (B, size) tell what the whole
-        pieces are like. Feeding a sequence in pieces, with the state handed on, equals feeding it at once.
+        events (B, T, fields) and context (B, T, context fields) are integers. Feeding a sequence in
+        pieces, with the state handed on, equals feeding it at once.
         """
         clock = self.schema.clock
         elapsed = events[..., clock].clamp(min=0) if clock is not None else torch.zeros_like(events[..., 0])
-        x = self.embed(torch.cat([events, context], dim=-1))
-        if self.facts is not None and facts is not None and facts.shape[1]:
-            x = x + self.facts(facts)[:, None]
-        hidden, state = self.advance(x, elapsed, state)
+        hidden, state = self.advance(self.embed(torch.cat([events, context], dim=-1)), elapsed, state)
         return self.dropout(self.norm(hidden)), state
 
     def logits(self, hidden: Tensor, events: Tensor, context: Tensor) -> list[Tensor]:
