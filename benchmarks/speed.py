@@ -379,7 +379,9 @@ def _names(bench: Bench) -> int:
 def every_control(composer: Composer) -> dict[str, Any]:
     """All options that a piece keeps to or tends to, as far as the model knows them."""
     assert isinstance(composer.representation, NoteEvents)
-    repertoire, character = composer.folder.repertoire, composer.folder.character
+    character = composer.folder.character
+    style = character.styles[0] if character.styles else None
+    repertoire = composer.folder.styles[style] if style else composer.folder.repertoire
     assert repertoire is not None
     kinds = [kind for kind in repertoire.kinds if kind < FIRST_KIT][:4]
     names = [instrument_name(int(number)) for number in instrument_of_kind(np.array(kinds))]
@@ -395,7 +397,7 @@ def every_control(composer: Composer) -> dict[str, Any]:
         "polyphony": 2,
         "density": "4-16",
         "max_repeat": 2,
-        "style": character.styles[0] if character.styles else None,
+        "style": style,
         "mood": "slow" if "tempo" in character.thirds else None,
     }
 

@@ -331,7 +331,9 @@ def _kinds_of(wish: str, names: dict[int, str]) -> list[int]:
     known = _some(list(names.values()))
     everything = [*GM_INSTRUMENTS, *(instrument_name(DRUM_KIT + kit) for kit in KITS)]
     if slug in everything:
-        raise InputError(f"the model never saw {slug}; those it knows are {known}.")
+        raise InputError(
+            f"the model never saw {slug} (in that style, where one is named); those it knows are {known}."
+        )
     near = get_close_matches(slug, everything, 1, 0.7)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise InputError(f"there is no instrument {wish!r}.{hint} Those the model knows are {known}.")
