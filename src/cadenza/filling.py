@@ -44,8 +44,21 @@ def _mask(allowed: BoolArray) -> FloatArray:
     return np.where(allowed, np.float32(0), np.float32(NEVER))
 
 
+def _leant(size: int, able: Sequence[int], suited: Sequence[int]) -> FloatArray:
+    """What to add to logits (size,) so that only able values can be drawn, and suited ones are the likelier."""
+    found = np.full(size, NEVER, np.float32)
+    found[list(able)] = 0
+    found[list(suited)] = SUITED
+    return found
+
+
 def _only(representation: NoteEvents, field: int, value: int) -> FloatArray:
     return _mask(np.arange(representation.schema.fields[field].size) == value)
+
+
+SUITED = (
+    4.0  # added to the logit of the player in whose register a note lies; networks like to go on with one
+)
 
 
 class FillGrammar(NoteGrammar):
@@ -248,6 +261,7 @@ class OrchestraGrammar(NoteGrammar):
         self.kinds = [kind for kind in sorted(kinds) if kind < FIRST_KIT]
         self.spans = {kind: repertoire.pitch_ranges[kind] for kind in self.kinds}
         self.last_player = [self._last_player(pitch) for pitch in range(128)]
+        self.best_player = [self._best_player(pitch) for pitch in range(128)]
         self.steps_of: list[tuple[int, list[list[int]]]] = []
         for step, event in zip(
             np.cumsum(piece[:, ONSET].astype(np.int64)).tolist(), piece.tolist(), strict=True
@@ -264,6 +278,11 @@ class OrchestraGrammar(NoteGrammar):
     def _last_player(self, pitch: int) -> int:
         """The last kind, in the order within a step, that can play a key; -1 if none can."""
         return max((k for k, (low, high) in self.spans.items() if low <= pitch <= high), default=-1)
+
+    def _best_player(self, pitch: int) -> int:
+        """The kind in the middle of whose range a key lies the nearest; -1 if none can play it."""
+        able = [k for k, (low, high) in self.spans.items() if low <= pitch <= high]
+        return min(able, key=lambda k: abs(2 * pitch - sum(self.spans[k])), default=-1)
 
     @staticmethod
     def _keep(at_step: list[list[int]], event: list[int]) -> None:
@@ -311,15 +330,20 @@ class OrchestraGrammar(NoteGrammar):
             value = self.left[0][field]
             return None if value < 0 else _only(self.representation, field, value)
         if field == KIND:
-            ok = np.zeros(N_KINDS, bool)
-            for kind in self.kinds:
-                ok[kind] = bool(self._keys(kind, event[ONSET], notes))
-            return _mask(ok)
+            keys = {kind: self._keys(kind, event[ONSET], notes) for kind in self.kinds}
+            able = [kind for kind, found in keys.items() if found]
+            # The first one, since those before it can no longer play what suits them.
+            suited = [kind for kind in able if self._suited(kind, keys[kind])][:1]
+            return _leant(N_KINDS, able, suited)
         if field == PITCH:
-            keys = self._keys(event[KIND], event[ONSET], notes)
-            return _mask(np.isin(np.arange(N_PITCH_VALUES), keys))
+            able = self._keys(event[KIND], event[ONSET], notes)
+            return _leant(N_PITCH_VALUES, able, self._suited(event[KIND], able))
         (note,) = (other for other in notes if other[PITCH] == event[PITCH])
         return None if note[field] < 0 else _only(self.representation, field, note[field])
+
+    def _suited(self, kind: int, keys: Sequence[int]) -> list[int]:
+        """Those of the keys that suit a kind best."""
+        return [key for key in keys if self.best_player[key] == kind]
 
     def _keys(self, kind: int, onset: int, notes: Sequence[list[int]]) -> list[int]:
         """Which of these notes the kind may play next, so that all others can still be played after it."""
