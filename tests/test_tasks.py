@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from cadenza.cli import main
 from cadenza.errors import InputError
 from cadenza.midi import midi_bytes, read_midi, write_midi
 from cadenza.presets import ARCHITECTURES
-from cadenza.score import Score, make_notes
+from cadenza.score import TEMPO, Score, make_notes
 from music import tune
 
 BAR = 4 * 480
@@ -69,6 +70,14 @@ def test_variation_keeps_what_is_not_chosen(models: dict[str, Path]) -> None:
     assert shares[0] >= 6 and shares[1] <= 2
 
 
+def test_a_continuation_keeps_the_very_tempi_of_its_prompt(models: dict[str, Path]) -> None:
+    tempi = np.array([(0, 96.3), (1920, 71.7)], TEMPO)
+    prompt = replace(tune(2, bars=3), tempi=tempi)
+    score = Composer.from_pretrained(models["gru"]).compose(prompt=prompt, bars=2, seed=1).score
+    assert score.tempi["qpm"].tolist() == [96.3, 71.7]
+    assert score.tempi["tick"].tolist() == [0, 4 * score.ticks_per_quarter]
+
+
 def test_humanising_and_orchestrating_keep_the_notes(models: dict[str, Path]) -> None:
     composer, piece = Composer.from_pretrained(models["transformer"]), tune(7, bars=4)
     human = composer.compose(humanise=piece, seed=1).score
@@ -86,6 +95,7 @@ def test_humanising_and_orchestrating_keep_the_notes(models: dict[str, Path]) ->
         ("infill", {"tracks": "tuba"}, "the model never saw tuba"),
         ("infill", {"density": "2-4"}, "density cannot be asked for when filling a gap"),
         ("vary", {"tracks": "violin"}, "the model never saw violin"),
+        ("vary", {"fill_bars": "5"}, "bars 5-5 do not lie within the piece"),
         ("humanise", {"key": "C major"}, "key cannot be asked for when humanising a piece"),
         ("orchestrate", {"instruments": "tuba"}, "the model never saw tuba"),
         ("prompt", {"amount": 0.5}, "amount cannot be asked for when continuing a piece"),

@@ -143,12 +143,16 @@ def _last_at_each_tick(events: NoteArray) -> NoteArray:
 
 
 def write_midi(score: Score, path: str | Path) -> None:
-    """Write a Standard MIDI File, format 1, one track per instrument; whole or not at all."""
+    """Write a Standard MIDI File, format 1, one track per instrument (see `midi_bytes`); whole or not at all."""
     write_atomic(Path(path), midi_bytes(score))
 
 
 def midi_bytes(score: Score) -> bytes:
-    """The score as the bytes of a MIDI file; a key struck again ends its sounding note."""
+    """The score as the bytes of a MIDI file.
+
+    A track cannot strike a key that it holds already. So where several players of one instrument share a key, as two
+    violins do, the instrument has several tracks.
+    """
     parsed = symusic.Score(score.ticks_per_quarter)
     qpm = score.tempi if len(score.tempi) else np.array([(0, DEFAULT_QPM)], dtype=TEMPO)
     for tempo in qpm:
@@ -159,13 +163,29 @@ def midi_bytes(score: Score) -> bytes:
                 symusic.TimeSignature(int(metre["tick"]), int(metre["numerator"]), int(metre["denominator"]))
             )
     for instrument in score.instruments:
-        parsed.tracks.append(_to_track(score.notes[score.notes["instrument"] == instrument], instrument))
+        notes = score.notes[score.notes["instrument"] == instrument]
+        player = _players(notes)
+        for n in range(int(player.max(initial=0)) + 1):
+            parsed.tracks.append(_to_track(notes[player == n], instrument))
     return bytes(parsed.dumps_midi())
 
 
+def _players(notes: NoteArray) -> IntArray:
+    """For each note (N,) of an instrument the first of its players that does not hold the key: mostly 0."""
+    found = np.zeros(len(notes), np.int64)
+    onset, pitch = notes["onset"].astype(np.int64), notes["pitch"].astype(np.int64)
+    end = onset + notes["duration"]
+    if not (next_stroke(onset, pitch) < end).any():
+        return found
+    free_from: dict[int, list[int]] = {}  # by key, when each player has let go of it
+    for n in np.argsort(onset, kind="stable").tolist():
+        ends = free_from.setdefault(int(pitch[n]), [])
+        found[n] = next((k for k, until in enumerate(ends) if until <= onset[n]), len(ends))
+        ends[found[n] : found[n] + 1] = [int(end[n])]
+    return found
+
+
 def _to_track(notes: NoteArray, instrument: int) -> Any:
-    onset = notes["onset"].astype(np.int64)
-    duration = np.minimum(notes["duration"], next_stroke(onset, notes["pitch"].astype(np.int64)) - onset)
     track = symusic.Track(
         name=instrument_name(instrument),
         program=instrument % DRUM_KIT,
@@ -173,7 +193,7 @@ def _to_track(notes: NoteArray, instrument: int) -> Any:
     )
     track.notes = symusic.Note.from_numpy(
         notes["onset"].astype(np.int32),
-        np.maximum(duration, 1).astype(np.int32),
+        notes["duration"].astype(np.int32),
         notes["pitch"].astype(np.int8),
         notes["velocity"].astype(np.int8),
     )

@@ -33,7 +33,7 @@ from cadenza.midi import read_midi
 from cadenza.options import CONTROLS, ComposeOptions, parse_bars, refuse
 from cadenza.repertoire import Repertoire
 from cadenza.sampling import Grammar, IntArray
-from cadenza.score import TEMPO, Score, bar_lines, instrument_name, until
+from cadenza.score import TEMPO, NoteArray, Score, bar_lines, instrument_name, until
 from cadenza.source import Source
 from cadenza.timing import classify_timing, lay_on_grid
 from cadenza.tokens import NotesAndChords, TokenGrammar
@@ -203,13 +203,15 @@ class Opening:
 
     events: EventArray
     end: int
+    tempi: NoteArray  # as in the file, of which events know the nearest levels alone
 
     @classmethod
     def of(cls, score: Score, bars: int | None, representation: NoteEvents) -> Opening:
         """The first bars of a score, or all of it."""
         if not len(score):
             raise InputError("the prompt has no notes; choose another file.")
-        score = representation.quantise(lay_on_grid(score, classify_timing(score)))
+        laid = lay_on_grid(score, classify_timing(score))
+        score = representation.quantise(laid)
         scale = representation.ticks_per_quarter // representation.steps_per_quarter
         lines = bar_lines(score, score.end)
         end = int(lines[min(bars or len(lines), len(lines) - 1)])
@@ -221,7 +223,10 @@ class Opening:
         events = representation.encode(opening)
         # Without the end, and the rests before it, which may lead beyond the prompt.
         last = int(np.flatnonzero(events[:, KIND] < REST_KIND)[-1])
-        return cls(events[: last + 1], -(-end // scale))
+        tempi = laid.tempi.copy() if len(laid.tempi) else score.tempi.copy()
+        if len(laid.tempi):
+            tempi["tick"] = np.round(tempi["tick"] * (score.ticks_per_quarter / laid.ticks_per_quarter))
+        return cls(events[: last + 1], -(-end // scale), tempi[tempi["tick"] < end])
 
 
 @dataclass(frozen=True)
@@ -265,7 +270,8 @@ class Continuation:
     @property
     def digest(self) -> str:
         """See Task."""
-        data = self.opening.events.astype("<i4").tobytes() + b"%d" % self.opening.end
+        opening = self.opening
+        data = opening.events.astype("<i4").tobytes() + b"%d" % opening.end + opening.tempi.tobytes()
         return hashlib.sha256(data).hexdigest()[:16]
 
     def begin(self, number: int, seed: int) -> Grammar:
@@ -274,7 +280,8 @@ class Continuation:
 
     def score(self, events: IntArray, grammar: Grammar) -> Score:
         """See Task."""
-        return _with_tempo(self.representation.decode(events), self.tempo, self.start)
+        score = replace(self.representation.decode(events), tempi=self.opening.tempi)
+        return _with_tempo(score, self.tempo, self.start)
 
 
 def _with_tempo(score: Score, tempo: float | None, start: int) -> Score:
@@ -372,6 +379,8 @@ class Varying(_OfSource):
     def of(cls, source: Source, options: ComposeOptions, repertoire: Repertoire) -> Varying:
         """Raises InputError for tracks or bars that are not there."""
         kinds, controls = _tracks(source, options, repertoire)
+        if not set(kinds) & set(source.kinds):
+            raise InputError(f"the piece has no {options.tracks} to vary; name instruments that play in it.")
         gap = source.gap(parse_bars(options.fill_bars), kinds)
         amount = DEFAULT_AMOUNT if options.amount is None else options.amount
         task = cls(source, gap, amount, kinds, controls, repertoire)
