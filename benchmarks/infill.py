@@ -23,20 +23,17 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks import fitting
-from benchmarks.notes import measure, on_grid
+from benchmarks.notes import Tokenised, fit_preset, measure, on_grid
 from benchmarks.tutorial import exit_code
 from cadenza.context import bars_of
-from cadenza.corpus import Piece, scan, split
+from cadenza.corpus import scan, split
 from cadenza.dataset import Augmentation, AugmentedScores
 from cadenza.events import EncodedPiece, NoteEvents, kinds_of
 from cadenza.gaps import Gap
-from cadenza.learner import Recipe
-from cadenza.models import LanguageModel, ModelConfig
+from cadenza.models import LanguageModel
 from cadenza.presets import PRESETS
-from cadenza.score import Score
 from cadenza.vocabulary import KIND, N_KINDS, ONSET, EventArray, plays
 
-EVALUATION_NOTES = 15_000
 GAP_BARS, EVERY_BARS = 4, 12
 
 
@@ -85,40 +82,17 @@ def gap_nats(
     return result
 
 
-def some_scores(pieces: Sequence[Piece]) -> list[Score]:
-    """As many as are needed to choose weights by."""
-    found: list[Score] = []
-    for piece in pieces:
-        if sum(map(len, found)) < EVALUATION_NOTES:
-            found.append(on_grid(piece.score))
-    return found
-
-
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train and measure; everything that the JSON line says."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     learned, held_out = split(scan(arguments.folder / "train", workers=0).pieces)
     valid = [on_grid(piece.score) for piece in scan(arguments.folder / "valid", workers=0).pieces]
-    events, preset = NoteEvents(), PRESETS["small"]
-    augmentation = Augmentation(gap_share=arguments.gap_share)
-    source = AugmentedScores(
-        [on_grid(piece.score) for piece in learned], events, augmentation, arguments.seed
-    )
-    judged = some_scores(held_out)
-    encoded, notes = [events.encode_piece(score) for score in judged], sum(map(len, judged))
-    network, learning_rate = preset.network(arguments.model)
-    fit = fitting.fit(
-        ModelConfig(**network),
-        events.schema,
-        source,
-        lambda model: measure(model, encoded, notes),
-        minutes=arguments.minutes,
-        seed=arguments.seed,
-        recipe=Recipe(learning_rate, preset.weight_decay),
-        lanes=preset.lanes,
-        window=preset.window,
-    )
+    events = NoteEvents()
+    scores = [on_grid(piece.score) for piece in learned]
+    source = AugmentedScores(scores, events, Augmentation(gap_share=arguments.gap_share), arguments.seed)
+    form = Tokenised(events.schema, events.encode_piece, source, PRESETS["small"].window, {})
+    fit = fit_preset(arguments, form, held_out)
     pieces = [events.encode(score) for score in valid]
     plain = measure(fit.model, [events.encode_piece(score) for score in valid], sum(map(len, valid)))
     return {

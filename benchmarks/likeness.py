@@ -54,7 +54,7 @@ SETTINGS: tuple[dict[str, Any], ...] = (
 
 def main() -> None:
     """Compose, describe and print."""
-    arguments = _arguments()
+    arguments = parse(__doc__)
     composer = Composer.from_pretrained(arguments.model)
     _, held_out = split(scan(arguments.corpus).pieces)
     quantise = composer.representation.quantise  # type: ignore[attr-defined]
@@ -91,9 +91,10 @@ def _print_row(name: str, values: Any, inside: Any) -> None:
     print(f"{name:<34}{cells}{mean}")
 
 
-def _arguments() -> argparse.Namespace:
+def parse(description: str | None) -> argparse.Namespace:
+    """The options of benchmarks that compose with a model and compare with its corpus."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", type=Path, help="default: the bundled model")
     parser.add_argument("--corpus", type=Path, default=bundled_corpus(), help="what the model was trained on")

@@ -26,7 +26,7 @@ import torch
 
 from benchmarks import fitting
 from benchmarks.tutorial import exit_code, require
-from cadenza.corpus import scan, split
+from cadenza.corpus import Piece, scan, split
 from cadenza.dataset import Augmentation, AugmentedScores, PieceSource, shuffled
 from cadenza.events import EncodedPiece, NoteEvents
 from cadenza.learner import Recipe
@@ -187,13 +187,8 @@ def measure(model: LanguageModel, pieces: Sequence[EncodedPiece], notes: int) ->
     return sum(float(nats.sum()) for nats in fitting.piece_nats(model, pieces)) / notes
 
 
-def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Train and measure; everything that the JSON line says."""
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    learned, held_out = split(scan(arguments.folder / "train", workers=0).pieces)
-    valid = [on_grid(piece.score) for piece in scan(arguments.folder / "valid", workers=0).pieces]
-    form = tokenised(arguments.tokens, [on_grid(piece.score) for piece in learned], arguments.seed)
+def fit_preset(arguments: argparse.Namespace, form: Tokenised, held_out: Sequence[Piece]) -> fitting.Fit:
+    """Train the small preset's network; some of the held-out pieces choose the weights."""
     judged: list[Score] = []
     for piece in held_out:
         if sum(map(len, judged)) < EVALUATION_NOTES:
@@ -201,7 +196,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     encoded, notes = [form.encode(score) for score in judged], sum(map(len, judged))
     preset = PRESETS["small"]
     network, learning_rate = preset.network(arguments.model)
-    fit = fitting.fit(
+    return fitting.fit(
         ModelConfig(**network | form.changes),
         form.schema,
         form.source,
@@ -212,6 +207,16 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         lanes=preset.lanes,
         window=form.window,
     )
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train and measure; everything that the JSON line says."""
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    learned, held_out = split(scan(arguments.folder / "train", workers=0).pieces)
+    valid = [on_grid(piece.score) for piece in scan(arguments.folder / "valid", workers=0).pieces]
+    form = tokenised(arguments.tokens, [on_grid(piece.score) for piece in learned], arguments.seed)
+    fit = fit_preset(arguments, form, held_out)
     pieces = [form.encode(score) for score in valid]
     notes = sum(map(len, valid))
     without = None

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cadenza.events import NoteEvents
+from cadenza.filling import SUITED
 from cadenza.grammar import NoteGrammar
 from cadenza.midi import write_midi
 from cadenza.sampling import IntArray
@@ -75,7 +76,8 @@ def improvise(grammar: NoteGrammar, representation: NoteEvents, seed: int) -> In
             bias = grammar.bias(k, event)
             if bias is not None:
                 assert bias.shape == (field.size,)
-                able = np.flatnonzero(bias > NEVER / 2)
+                assert set(np.unique(bias)) <= {0, np.float32(SUITED), np.float32(NEVER)}
+                able = np.flatnonzero(bias >= 0)
                 assert len(able), f"nothing may follow in field {k}"
                 event[k] = grammar.taken(k, int(rng.choice(able)))
         grammar.advance(event)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -214,14 +215,21 @@ def _refused(error: InputError) -> bool:
     )
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
-def test_whatever_is_drawn_keeps_to_all_controls(seed: int, repertoire: Repertoire) -> None:
-    controls = _wishes(seed, repertoire)
+def _unless_refused(make: Callable[[], NoteGrammar]) -> NoteGrammar | None:
+    """The rules, or None where the wishes contradict each other."""
     try:
-        grammar = NoteGrammar(EVENTS, repertoire, 1 + seed % 6, controls)
+        return make()
     except InputError as error:
         if not _refused(error):
             raise
+        return None
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_whatever_is_drawn_keeps_to_all_controls(seed: int, repertoire: Repertoire) -> None:
+    controls = _wishes(seed, repertoire)
+    grammar = _unless_refused(lambda: NoteGrammar(EVENTS, repertoire, 1 + seed % 6, controls))
+    if grammar is None:
         return
     events = improvise(grammar, EVENTS, seed)
     _check(controls, events, EVENTS.decode(events))
@@ -232,11 +240,10 @@ def test_a_continuation_keeps_to_them_from_where_it_begins(seed: int, repertoire
     controls = _wishes(seed, repertoire)
     prompt = EVENTS.encode(tune(seed, bars=3))[:-1]
     start = 3 * 48
-    try:
-        grammar = NoteGrammar.after(EVENTS, repertoire, 1 + seed % 6, prompt, start, controls)
-    except InputError as error:
-        if not _refused(error):
-            raise
+    grammar = _unless_refused(
+        lambda: NoteGrammar.after(EVENTS, repertoire, 1 + seed % 6, prompt, start, controls)
+    )
+    if grammar is None:
         return
     events = np.concatenate([prompt.astype(np.int64), improvise(grammar, EVENTS, seed)])
     _check(controls, events, EVENTS.decode(events), start)
@@ -252,11 +259,8 @@ def test_a_prompt_that_stops_within_a_bar_is_no_dead_end(
     prompt = representation.encode(tune(seed, bars=3))[:-1]
     rng = np.random.default_rng(seed)
     end = int(prompt[:, ONSET].sum()) + int(rng.integers(1, 60))
-    try:
-        grammar = NoteGrammar.after(representation, repertoire, 3, prompt, end, controls)
-    except InputError as error:
-        if not _refused(error):
-            raise
+    grammar = _unless_refused(lambda: NoteGrammar.after(representation, repertoire, 3, prompt, end, controls))
+    if grammar is None:
         return
     events = improvise(grammar, representation, seed)
     step = np.cumsum(np.concatenate([prompt.astype(np.int64), events])[:, ONSET])
@@ -315,11 +319,8 @@ def test_whatever_a_network_draws_keeps_to_all_controls(
     kind: str, seed: int, repertoire: Repertoire, networks: dict[str, GraphModel]
 ) -> None:
     controls = _wishes(seed, repertoire)
-    try:
-        grammar = NoteGrammar(EVENTS, repertoire, 1 + seed % 6, controls)
-    except InputError as error:
-        if not _refused(error):
-            raise
+    grammar = _unless_refused(lambda: NoteGrammar(EVENTS, repertoire, 1 + seed % 6, controls))
+    if grammar is None:
         return
     options = SamplingOptions(temperature=2.0 if seed % 2 else 1.0, min_p=0.0 if seed % 3 else 0.2)
     random = np.random.default_rng(seed)

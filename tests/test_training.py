@@ -189,9 +189,9 @@ def test_progress_is_told(folder: Path, tmp_path: Path) -> None:
 
 def test_training_learns(folder: Path, tmp_path: Path) -> None:
     told: list[Progress] = []
-    train(folder, tmp_path / "model", _options(20.0), on_progress=told.append)
+    train(folder, tmp_path / "model", _options(26.0), on_progress=told.append)
     nats = [p.held_out_nats for p in told if p.held_out_nats is not None]
-    assert min(nats) < nats[0] - 0.8
+    assert min(nats) < nats[0] - 1
 
 
 def test_too_few_pieces_are_refused(tmp_path: Path, folder: Path) -> None:

@@ -96,14 +96,14 @@ class Character:
         """The share of each style in a mixture; raises InputError for one that the corpus has not."""
         found: dict[str, float] = {}
         for name, share in parse_styles(style).items():
-            known = self.styles[self._style(name)]
+            known = self._style(name)
             found[known] = found.get(known, 0.0) + share
         return found
 
-    def _style(self, name: str) -> int:
-        lowered = [style.lower() for style in self.styles]
-        if name.lower() in lowered:
-            return lowered.index(name.lower())
+    def _style(self, name: str) -> str:
+        for style in self.styles:
+            if style.lower() == name.lower():
+                return style
         if not self.styles:
             raise InputError(
                 "the model knows no styles, since its folder had no sub-folders; leave the style out."

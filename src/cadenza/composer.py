@@ -17,6 +17,7 @@ from cadenza.errors import InputError
 from cadenza.events import NoteEvents
 from cadenza.export import write_score
 from cadenza.files import write_atomic
+from cadenza.leaning import Leaning
 from cadenza.likeness import likeness
 from cadenza.model_folder import ModelFolder, bundled_model
 from cadenza.options import ComposeOptions
@@ -186,10 +187,10 @@ class Composer:
     def _orders(self, options: ComposeOptions, use: str | None, music: Music | None) -> list[Order]:
         seed = secrets.randbelow(2**31) if options.seed is None else options.seed
         sampling = options.sampling(self.folder.sampling)
-        repertoire, whole, favoured = self._repertoire(options), self.folder.repertoire, {}
-        if options.style is not None and repertoire is not None and whole is not None:
-            favoured = repertoire.favoured(whole)
-        task = task_of(use, music, options, self.representation, repertoire, self.folder.character, favoured)
+        repertoire = self._repertoire(options)
+        task = task_of(
+            use, music, options, self.representation, repertoire, self._leaning(options, repertoire)
+        )
         file = str(music) if isinstance(music, str | Path) else None
         return [
             Order(first, seed, options, sampling, use, file, task) for first in range(0, options.num, BATCH)
@@ -209,6 +210,21 @@ class Composer:
             low, high = character.thirds["tempo"]
             found = found.with_tempi(0.0, low) if level == 0 else found.with_tempi(high, np.inf)
         return found
+
+    def _leaning(self, options: ComposeOptions, repertoire: Repertoire | None) -> Leaning | None:
+        """How to keep near the mood that is asked for, where a scale tells the mode by itself, and to a style's
+        instruments."""
+        whole, representation, character = self.folder.repertoire, self.representation, self.folder.character
+        if repertoire is None or whole is None or not isinstance(representation, NoteEvents):
+            return None
+        levels = character.levels(options.mood)
+        if options.key is not None or options.scale is not None:
+            levels.pop("mode", None)
+        favoured = {} if options.style is None else repertoire.favoured(whole)
+        if not levels and not favoured:
+            return None
+        steps, loudness = representation.steps_per_quarter, representation.velocity_levels
+        return Leaning(levels, character.thirds, steps, loudness, favoured)
 
     def fill(self, order: Order, count: Callable[[int], None] | None = None) -> list[Composition]:
         """Compose the pieces of one order; `count` is told how many events each step brings."""

@@ -90,11 +90,7 @@ class Repertoire:
 
     def among(self, others: Sequence[Repertoire], weights: Sequence[float]) -> Repertoire:
         """What these others use, which are parts of this one, mixed with these weights."""
-        ranges: dict[int, tuple[int, int]] = {}
-        for other in others:
-            for kind, (low, high) in other.pitch_ranges.items():
-                own_low, own_high = ranges.get(kind, (low, high))
-                ranges[kind] = (min(low, own_low), max(high, own_high))
+        ranges = _joined(others)
         return Repertoire(
             tuple(sorted(ranges)),
             tuple(sorted({metre for other in others for metre in other.metres})),
@@ -123,10 +119,7 @@ class Repertoire:
     def with_piece(self, piece: EventArray) -> Repertoire:
         """This and what one more piece uses."""
         other = Repertoire.of([piece])
-        ranges = dict(self.pitch_ranges)
-        for kind, (low, high) in other.pitch_ranges.items():
-            own_low, own_high = ranges.get(kind, (low, high))
-            ranges[kind] = (min(low, own_low), max(high, own_high))
+        ranges = _joined([self, other])
         return Repertoire(
             tuple(sorted({*self.kinds, *other.kinds})),
             tuple(sorted({*self.metres, *other.metres})),
@@ -135,6 +128,16 @@ class Repertoire:
             other.shares | self.shares,
             self.longest_run,
         )
+
+
+def _joined(parts: Sequence[Repertoire]) -> dict[int, tuple[int, int]]:
+    """Of each kind that plays in any of these, lowest and highest key in all of them."""
+    found: dict[int, tuple[int, int]] = {}
+    for part in parts:
+        for kind, (low, high) in part.pitch_ranges.items():
+            own_low, own_high = found.get(kind, (low, high))
+            found[kind] = (min(low, own_low), max(high, own_high))
+    return found
 
 
 def _longest_run(events: NDArray[Any]) -> int:

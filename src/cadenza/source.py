@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from cadenza.context import bars_of
+from cadenza.context import Bars, bars_of
 from cadenza.errors import InputError
 from cadenza.events import NoteEvents, kinds_of
 from cadenza.gaps import Gap
@@ -78,12 +78,14 @@ class Source:
         """The step (N,) of every event."""
         return np.cumsum(self.events[:, ONSET].astype(np.int64))
 
-    @property
+    @cached_property
     def bars(self) -> int:
         """How many bars there are, empty ones before the first note aside."""
-        return max(
-            1, int(bars_of(self.events, self.representation.steps_per_quarter).number_of(self.steps[-1:])[0])
-        )
+        return max(1, int(self._bars.number_of(self.steps[-1:])[0]))
+
+    @cached_property
+    def _bars(self) -> Bars:
+        return bars_of(self.events, self.representation.steps_per_quarter)
 
     @cached_property
     def kinds(self) -> list[int]:
@@ -137,7 +139,7 @@ class Source:
     def _places(self) -> tuple[IntArray, IntArray, IntArray]:
         """Step, bar and kind of every note of the file, each (N,)."""
         step = self.representation.steps_of(self.laid)
-        bar = bars_of(self.events, self.representation.steps_per_quarter).number_of(step)
+        bar = self._bars.number_of(step)
         return step, np.minimum(bar, self.bars - 1), kind_of_instrument(self.score.notes["instrument"])
 
     @cached_property
@@ -199,10 +201,7 @@ class Source:
         }
         notes = self.score.notes.copy()
         which = np.array(
-            [
-                drawn[place]
-                for place in zip(step.tolist(), kind.tolist(), notes["pitch"].tolist(), strict=True)
-            ]
+            [drawn[note] for note in zip(step.tolist(), kind.tolist(), notes["pitch"].tolist(), strict=True)]
         )
         notes["velocity"] = self.representation.velocity_of(events[which, VELOCITY])
         if self.representation.microtiming:
@@ -223,12 +222,12 @@ class Source:
         }
         notes, seen, kept = self.score.notes.copy(), set(), []
         for n in np.argsort(-notes["duration"], kind="stable").tolist():
-            place = (int(step[n]), int(notes["pitch"][n]))
+            stroke = (int(step[n]), int(notes["pitch"][n]))
             if notes["instrument"][n] < DRUM_KIT:
-                if place in seen:
+                if stroke in seen:
                     continue
-                seen.add(place)
-                notes["instrument"][n] = players[place]
+                seen.add(stroke)
+                notes["instrument"][n] = players[stroke]
             kept.append(n)
         return replace(self.score, notes=sort_notes(notes[np.sort(kept)]))
 

@@ -20,7 +20,6 @@ from typing import Protocol
 
 import numpy as np
 
-from cadenza.character import Character
 from cadenza.controls import Controls, kinds_named
 from cadenza.dataset import Representation
 from cadenza.errors import InputError
@@ -85,12 +84,11 @@ def task_of(
     options: ComposeOptions,
     representation: Representation,
     repertoire: Repertoire | None,
-    character: Character,
-    favoured: dict[int, float],
+    leaning: Leaning | None,
 ) -> Task:
     """The task of that name, or a new piece; raises InputError for what cannot be done.
 
-    favoured: what to add to the logits of kinds that have not played yet (see `leaning`).
+    leaning: how new pieces and continuations are kept near a mood and a style.
     """
     check(use, options)
     if isinstance(representation, NotesAndChords):
@@ -99,13 +97,13 @@ def task_of(
     assert repertoire is not None
     if use is None or music is None:
         grammar = NoteGrammar(representation, repertoire, options.bars, options.controls())
-        grammar.leaning = _leaning(options, representation, character, favoured)
+        grammar.leaning = leaning
         return NewPiece(representation, options.tempo, grammar, options.bars)
     if not isinstance(music, Score | str | Path):
         raise InputError(f"{music!r} is no music; give a score or the path of a MIDI file.")
     score = music if isinstance(music, Score) else read_midi(music)
     if use == "prompt":
-        return Continuation.of(score, options, representation, repertoire, character, favoured)
+        return Continuation.of(score, options, representation, repertoire, leaning)
     source = Source.of(score, representation)
     if len(source.events) > MAX_SOURCE_NOTES:
         raise InputError(f"the piece has over {MAX_SOURCE_NOTES:,} notes; cut it.")
@@ -143,22 +141,6 @@ def check(use: str | None, options: ComposeOptions) -> None:
     refuse(options, [name for name in _LIMITED if name not in _ALLOWED[use]], _DOING[use])
     if use == "infill" and options.fill_bars is None and options.tracks is None:
         raise InputError("say what to fill: bars such as 9-12, tracks such as bass, or both.")
-
-
-def _leaning(
-    options: ComposeOptions,
-    representation: NoteEvents,
-    character: Character,
-    favoured: dict[int, float],
-) -> Leaning | None:
-    """How to keep near the mood that is asked for, where a scale tells the mode by itself, and to a style's kinds."""
-    levels = character.levels(options.mood)
-    if options.key is not None or options.scale is not None:
-        levels.pop("mode", None)
-    if not levels and not favoured:
-        return None
-    thirds = character.thirds
-    return Leaning(levels, thirds, representation.steps_per_quarter, representation.velocity_levels, favoured)
 
 
 def _tokens(use: str | None, options: ComposeOptions, representation: NotesAndChords) -> Task:
@@ -199,7 +181,7 @@ class NewPiece:
 
 @dataclass(frozen=True)
 class Opening:
-    """A prompt: its events (N, fields) without their end, and the step at which the new music begins."""
+    """A prompt: its events (N, fields) without their end, the step at which the new music begins, and its tempi."""
 
     events: EventArray
     end: int
@@ -223,9 +205,8 @@ class Opening:
         events = representation.encode(opening)
         # Without the end, and the rests before it, which may lead beyond the prompt.
         last = int(np.flatnonzero(events[:, KIND] < REST_KIND)[-1])
-        tempi = laid.tempi.copy() if len(laid.tempi) else score.tempi.copy()
-        if len(laid.tempi):
-            tempi["tick"] = np.round(tempi["tick"] * (score.ticks_per_quarter / laid.ticks_per_quarter))
+        tempi = laid.tempi.copy()
+        tempi["tick"] = np.round(tempi["tick"] * (score.ticks_per_quarter / laid.ticks_per_quarter))
         return cls(events[: last + 1], -(-end // scale), tempi[tempi["tick"] < end])
 
 
@@ -253,15 +234,14 @@ class Continuation:
         options: ComposeOptions,
         representation: NoteEvents,
         repertoire: Repertoire,
-        character: Character,
-        favoured: dict[int, float],
+        leaning: Leaning | None,
     ) -> Continuation:
         """Go on from a score."""
         opening = Opening.of(score, options.prompt_bars, representation)
         grammar = NoteGrammar.after(
             representation, repertoire, options.bars, opening.events, opening.end, options.controls()
         )
-        grammar.leaning = _leaning(options, representation, character, favoured)
+        grammar.leaning = leaning
         to_come = grammar.at.bars - grammar.at.bar_number
         context = representation.context(opening.events, bars_to_come=to_come)
         told = opening.events.astype(np.int64), context.astype(np.int64)
@@ -325,8 +305,17 @@ class _OfSource:
         return 0
 
 
+class _OfGap(_OfSource):
+    """What tasks that fill a gap share."""
+
+    def score(self, events: IntArray, grammar: Grammar) -> Score:
+        """See Task."""
+        assert isinstance(grammar, FillGrammar)
+        return self.source.filled(grammar.gap, events, grammar.is_new)
+
+
 @dataclass(frozen=True)
-class Filling(_OfSource):
+class Filling(_OfGap):
     """New notes in a gap of a piece."""
 
     grammar: FillGrammar  # having walked what comes before the gap
@@ -356,13 +345,9 @@ class Filling(_OfSource):
         """See Task."""
         return self.grammar.copy()
 
-    def score(self, events: IntArray, grammar: Grammar) -> Score:
-        """See Task."""
-        return self.source.filled(self.grammar.gap, events, _new_ones(grammar))
-
 
 @dataclass(frozen=True)
-class Varying(_OfSource):
+class Varying(_OfGap):
     """New notes in bars of a piece's instruments, chosen anew for every candidate.
 
     So nothing is there already for all of them, and candidates begin at the start.
@@ -399,16 +384,6 @@ class Varying(_OfSource):
             self.kinds,
             self.controls,
         )
-
-    def score(self, events: IntArray, grammar: Grammar) -> Score:
-        """See Task."""
-        assert isinstance(grammar, FillGrammar)
-        return self.source.filled(grammar.gap, events, _new_ones(grammar))
-
-
-def _new_ones(grammar: Grammar) -> list[bool]:
-    assert isinstance(grammar, FillGrammar)
-    return grammar.is_new
 
 
 @dataclass(frozen=True)
