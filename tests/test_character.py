@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -49,6 +49,20 @@ def test_what_is_alike_in_all_pieces_is_no_fact() -> None:
         character.shares("bach")
     with pytest.raises(InputError, match="all alike in tempo"):
         character.levels("slow")
+
+
+def test_a_style_aims_at_its_habits_and_a_mood_at_its_third() -> None:
+    scores, styles = _corpus()
+    character = Character.of(scores, styles)
+    habits = character.habits
+    aims = character.aims("loud", "bach")
+    assert aims["tempo"] == habits["bach"]["tempo"]
+    assert aims["loudness"] == (character.thirds["loudness"][1], np.inf)
+    mixed = character.aims(None, "bach:3, folk:1")["tempo"]
+    assert mixed == pytest.approx(
+        0.75 * np.array(habits["bach"]["tempo"]) + 0.25 * np.array(habits["folk"]["tempo"])
+    )
+    assert Character.from_dict(asdict(character)) == character
 
 
 def test_words_stand_for_levels() -> None:

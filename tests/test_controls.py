@@ -407,6 +407,17 @@ def test_instruments_that_nobody_named_are_dropped_if_they_cannot_play(repertoir
     assert repertoire.kinds[1] in loose.narrowed(one_note, 12).kinds
 
 
+def test_who_must_play_is_among_those_who_may(repertoire: Repertoire) -> None:
+    controls = Controls(instruments=("piano",), must_play=("violin",))
+    with pytest.raises(InputError, match="violin must play, but is not among the instruments; add it"):
+        controls.narrowed(repertoire, 12)
+
+
+def test_a_range_may_be_wider_than_the_corpus_has(repertoire: Repertoire) -> None:
+    found = Controls(ranges={"violin": (40, 110)}).narrowed(repertoire, 12)
+    assert (40, 110) in found.pitch_ranges.values() and (40, 110) not in repertoire.pitch_ranges.values()
+
+
 def test_a_long_piece_in_seconds_has_room_for_all_that_must_play(repertoire: Repertoire) -> None:
     controls = Controls(
         seconds=60, tempo=120.0, metre=parse_metre("4/4"), must_play=("piano", "violin"), density=(0, 1)

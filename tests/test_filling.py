@@ -16,9 +16,11 @@ from cadenza.events import NoteEvents
 from cadenza.filling import FillGrammar, OrchestraGrammar
 from cadenza.gaps import Gap, random_gap
 from cadenza.midi import midi_bytes, parse_midi
+from cadenza.options import ComposeOptions
 from cadenza.repertoire import Repertoire
 from cadenza.score import DRUM_KIT, METRE, TEMPO, NoteArray, Score, make_notes
 from cadenza.source import Source
+from cadenza.tasks import Orchestration
 from cadenza.vocabulary import (
     FIRST_INSTRUMENT,
     KIND,
@@ -171,6 +173,25 @@ def test_an_orchestra_plays_the_same_notes(seed: int) -> None:
     assert {i for i in score.instruments if i < DRUM_KIT} <= allowed
     drums, drums_before = (s.notes[s.notes["instrument"] >= DRUM_KIT] for s in (score, source.score))
     assert _same(drums, drums_before)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_ensemble_plays_every_key_by_other_players_if_they_can(seed: int) -> None:
+    notes = NoteEvents()
+    piano = Source.of(tune(seed), notes)
+    others = random_score(seed, instruments=(0, 40, 42, 73))
+    repertoire = Repertoire.of([notes.encode(others), piano.events])
+    task = Orchestration.of(piano, ComposeOptions(), repertoire)
+    found = [task.begin(number, seed) for number in range(4)]
+    score = task.score(improvise(found[0], notes, seed), found[0])
+    assert {(n["onset"], n["pitch"]) for n in score.notes} == {
+        (n["onset"], n["pitch"]) for n in piano.score.notes
+    }
+    wide = replace(repertoire, pitch_ranges=dict.fromkeys(repertoire.kinds, (0, 127)))
+    ensembles = {
+        tuple(Orchestration.of(piano, ComposeOptions(), wide).begin(n, seed).kinds) for n in range(8)
+    }
+    assert all(len(kinds) == 1 and kinds[0] not in piano.kinds for kinds in ensembles) and len(ensembles) > 1
 
 
 def test_an_orchestra_that_cannot_play_a_note_is_refused() -> None:

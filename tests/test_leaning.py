@@ -6,27 +6,47 @@ import numpy as np
 import pytest
 
 from cadenza import Composer
-from cadenza.character import measure
+from cadenza.character import Range, measure
 from cadenza.leaning import Leaning
 from cadenza.score import instrument_name
-from cadenza.vocabulary import FIRST_INSTRUMENT, KIND, ONSET, PITCH, VELOCITY
+from cadenza.vocabulary import FIRST_INSTRUMENT, KIND, ONSET, PITCH, REST_KIND, VELOCITY
 
 PIANO, VIOLIN = FIRST_INSTRUMENT, FIRST_INSTRUMENT + 40
 
 
-def _leaning(levels: dict[str, int], favoured: dict[int, float] | None = None) -> Leaning:
-    thirds = {"density": (2.0, 4.0), "register": (55.0, 65.0), "loudness": (60.0, 90.0), "mode": (0.0, 1.0)}
-    return Leaning(levels, thirds, 12, 16, favoured or {})
+THIRDS = {
+    "players": (1.0, 2.0),
+    "density": (2.0, 4.0),
+    "texture": (1.5, 2.5),
+    "register": (55.0, 65.0),
+    "loudness": (60.0, 90.0),
+    "mode": (0.0, 1.0),
+}
+
+
+def _leaning(aims: dict[str, Range], favoured: dict[int, float] | None = None) -> Leaning:
+    widths = {name: high - low for name, (low, high) in THIRDS.items()}
+    return Leaning(aims, widths, 12, 16, favoured or {})
+
+
+def _third(name: str, level: int) -> Range:
+    low, high = THIRDS[name]
+    return (-np.inf, low) if level == 0 else (high, np.inf)
 
 
 @pytest.mark.parametrize(("level", "sign"), [(0, -1), (2, 1)])
 def test_the_farther_off_the_more_is_added(level: int, sign: int) -> None:
-    leaning = _leaning({"register": level, "loudness": level, "density": level})
-    for field, most, least in ((PITCH, 127, 0), (VELOCITY, 15, 0), (ONSET, 0, 96)):
-        tilt = leaning.tilt(field, PIANO)
+    cases = (
+        ("register", PITCH, 127, 0),
+        ("loudness", VELOCITY, 15, 0),
+        ("density", ONSET, 0, 96),
+        ("texture", ONSET, 0, 1),
+    )
+    for name, field, most, least in cases:
+        tilt = _leaning({name: _third(name, level)}).tilt(field, PIANO)
         assert tilt is not None
-        assert (tilt[most] - tilt[least]) * sign > 0, field
-    far, near = _leaning({"register": level}), _leaning({"register": level})
+        assert (tilt[most] - tilt[least]) * sign > 0, name
+    far, near = (_leaning({"register": _third("register", level)}) for _ in range(2))
     for _ in range(9):
         far.advance(12, PIANO, 60 - sign * 20, 8, 12)
         near.advance(12, PIANO, 60 + sign * 20, 8, 12)
@@ -35,15 +55,41 @@ def test_the_farther_off_the_more_is_added(level: int, sign: int) -> None:
     assert np.ptp(strong) > 5 and np.ptp(weak) == 0
 
 
-def test_a_mode_leans_to_the_tonic_that_the_music_has() -> None:
-    minor = _leaning({"mode": 0})
+def test_between_two_limits_nothing_is_added() -> None:
+    leaning = _leaning({"register": (50.0, 70.0), "texture": (0.0, 9.0), "density": (0.0, 9.0)})
+    for _ in range(4):
+        leaning.advance(12, PIANO, 60, 8, 12)
+    tilts = [leaning.tilt(PITCH, PIANO), leaning.tilt(ONSET, PIANO)]
+    assert [float(np.abs(tilt).sum()) for tilt in tilts if tilt is not None] == [0.0, 0.0]
+
+
+def test_a_mode_leans_to_what_tells_it_from_the_other() -> None:
+    minor = _leaning({"mode": (-np.inf, 0.0)})
     assert minor.tilt(PITCH, PIANO) is None  # nothing has been heard
-    for pitch in (69, 72, 76, 69, 64, 69):  # A minor
+    for pitch in (69, 73, 76, 69):  # A major
         minor.advance(12, PIANO, pitch, 8, 12)
     tilt = minor.tilt(PITCH, PIANO)
     assert tilt is not None
-    assert tilt[69] == tilt[57] == tilt[:128].max() and tilt[60] > tilt[61]
+    assert tilt[72] > 0 > tilt[73]  # the third is what tells them apart
     assert tilt[128:].sum() == 0  # metres and tempi are left alone
+    for _ in range(20):
+        for pitch in (69, 72, 76, 69):
+            minor.advance(12, PIANO, pitch, 8, 12)
+    tilt = minor.tilt(PITCH, PIANO)
+    assert tilt is not None and np.abs(tilt).max() == 0  # minor by now, and left to the network
+
+
+def test_an_ensemble_is_filled_and_not_overfilled() -> None:
+    leaning = _leaning({"players": (2.0, 2.0)})
+    found = []
+    for kind in (PIANO, VIOLIN):
+        tilt = leaning.tilt(KIND, 0)
+        assert tilt is not None
+        found.append(float(tilt[VIOLIN]))
+        leaning.advance(12, kind, 60, 8, 12)
+    tilt = leaning.tilt(KIND, 0)
+    assert tilt is not None
+    assert min(found) > 0 > tilt[VIOLIN + 1] and tilt[PIANO] == tilt[VIOLIN] == tilt[REST_KIND] == 0
 
 
 def test_a_favoured_instrument_is_favoured_until_it_plays() -> None:

@@ -2,13 +2,16 @@
 
 A style is a sub-folder of the corpus. Folders have no captions, so moods are words for what can be measured:
 
+    players    instruments                 solo, ensemble
     density    notes in a quarter          sparse, dense
+    texture    notes that begin at once    thin, full
     register   mean key                    low, high
     loudness   mean velocity               soft, loud
     tempo      quarters a minute           slow, fast
     mode       of the estimated key        minor, major
 
-each a level of the corpus itself: its lowest, middle or highest third.
+each a level of the corpus itself: its lowest, middle or highest third. A style has habits: where the middle half of
+its pieces lies.
 """
 
 from __future__ import annotations
@@ -24,6 +27,9 @@ from cadenza.errors import InputError
 from cadenza.moods import LEVELS, MOODS
 from cadenza.score import DEFAULT_QPM, DRUM_KIT, Score, estimate_key
 
+HABITS = tuple(name for name in LEVELS if name != "mode")  # the attributes in which a style has a usual range
+MOMENTS_PER_QUARTER = 12  # notes that begin within one begin at once
+Range = tuple[float, float]
 _LEVEL_OF = {word: (name, n) for name, words in LEVELS.items() for n, word in enumerate(words) if word}
 
 
@@ -32,11 +38,14 @@ def measure(score: Score) -> dict[str, float]:
     notes = score.notes
     pitched = notes[notes["instrument"] < DRUM_KIT]
     quarters = max(1.0, score.end / score.ticks_per_quarter)
+    moments = notes["onset"] * MOMENTS_PER_QUARTER // score.ticks_per_quarter
     starts = np.append(score.tempi["tick"], score.end) if len(score.tempi) else np.array([0, score.end])
     lasts = np.maximum(np.diff(starts), 0)
     qpm = score.tempi["qpm"] if len(score.tempi) else np.array([DEFAULT_QPM])
     return {
+        "players": float(len(score.instruments)),
         "density": len(notes) / quarters,
+        "texture": len(notes) / max(1, len(np.unique(moments))),
         "register": float(pitched["pitch"].mean()) if len(pitched) else 60.0,
         "loudness": float(notes["velocity"].mean()) if len(notes) else 64.0,
         "tempo": float(np.average(qpm, weights=lasts)) if lasts.sum() else float(qpm[0]),
@@ -49,7 +58,8 @@ class Character:
     """What a corpus has to tell: its styles, if there are several, and where its thirds lie."""
 
     styles: tuple[str, ...] = ()
-    thirds: dict[str, tuple[float, float]] = field(default_factory=dict)  # of what differs between pieces
+    thirds: dict[str, Range] = field(default_factory=dict)  # of what differs between pieces
+    habits: dict[str, dict[str, Range]] = field(default_factory=dict)  # of each style, what is usual
 
     @classmethod
     def of(cls, scores: Sequence[Score], styles: Sequence[str]) -> Character:
@@ -62,15 +72,27 @@ class Character:
             low, high = (0.0, 1.0) if name == "mode" else np.quantile(values, [1 / 3, 2 / 3])
             if low < high and min(values) < max(values):
                 thirds[name] = (float(low), float(high))
-        return cls(tuple(names) if len(names) > 1 else (), thirds)
+        if len(names) < 2:
+            return cls((), thirds)
+        habits = {
+            name: _habits(
+                [values for values, style in zip(found, styles, strict=True) if style == name], list(thirds)
+            )
+            for name in names
+        }
+        return cls(tuple(names), thirds, habits)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Character:
         """Inverse of `asdict`; raises TypeError, ValueError, KeyError or AttributeError if it is damaged."""
-        thirds = {str(n): (float(low), float(high)) for n, (low, high) in data["thirds"].items()}
-        if not set(thirds) <= set(LEVELS):
-            raise ValueError("unknown attributes")
-        return cls(tuple(map(str, data["styles"])), thirds)
+        thirds = _ranges(data["thirds"])
+        habits = {str(style): _ranges(ranges) for style, ranges in data["habits"].items()}
+        styles = tuple(map(str, data["styles"]))
+        if set(habits) != set(styles):
+            raise ValueError("styles and their habits disagree")
+        if any(not set(ranges) <= set(thirds) for ranges in habits.values()):
+            raise ValueError("habits of unknown attributes")
+        return cls(styles, thirds, habits)
 
     def level(self, name: str, value: float) -> int:
         """Number of the level of a measured attribute."""
@@ -92,6 +114,22 @@ class Character:
             found[name] = level
         return {name: level for name, level in found.items() if name in self.thirds}
 
+    def aims(self, mood: str | None, style: str | None) -> dict[str, Range]:
+        """Between which values each attribute should lie, as a mood asks for, or else as is usual in a style; in a
+        mixture of styles, between the means of their limits."""
+        found: dict[str, Range] = {}
+        shares = {} if style is None else self.shares(style)
+        for name in self.thirds if shares else ():
+            if all(name in self.habits[known] for known in shares):
+                low, high = (
+                    sum(w * self.habits[known][name][end] for known, w in shares.items()) for end in (0, 1)
+                )
+                found[name] = low, high
+        for name, level in self.levels(mood).items():
+            low, high = self.thirds[name]
+            found[name] = ((-np.inf, low), (low, high), (high, np.inf))[level]
+        return found
+
     def shares(self, style: str) -> dict[str, float]:
         """The share of each style in a mixture; raises InputError for one that the corpus has not."""
         found: dict[str, float] = {}
@@ -111,6 +149,19 @@ class Character:
         raise InputError(
             f"the model never saw the style {name}; those it knows are {', '.join(self.styles)}."
         )
+
+
+def _habits(pieces: Sequence[dict[str, float]], names: Sequence[str]) -> dict[str, Range]:
+    """Where the middle half of these pieces lies, in the attributes among `names` that habits tell of."""
+    quartiles = {n: np.quantile([values[n] for values in pieces], [0.25, 0.75]) for n in HABITS if n in names}
+    return {name: (float(low), float(high)) for name, (low, high) in quartiles.items()}
+
+
+def _ranges(data: dict[str, Any]) -> dict[str, Range]:
+    """Raises ValueError for an attribute that is not known."""
+    if not set(data) <= set(LEVELS):
+        raise ValueError("unknown attributes")
+    return {str(name): (float(low), float(high)) for name, (low, high) in data.items()}
 
 
 def parse_styles(text: str | None) -> dict[str, float]:

@@ -197,7 +197,7 @@ class Composer:
         ]
 
     def _repertoire(self, options: ComposeOptions) -> Repertoire | None:
-        """What may be used: of styles that are named, what they use, and of tempi those of the mood."""
+        """What may be used: of styles that are named, what they use, and of tempi those that suit mood and style."""
         found = self.folder.repertoire
         if found is None or not isinstance(self.representation, NoteEvents):
             return None
@@ -205,26 +205,25 @@ class Composer:
         if options.style is not None:
             shares = character.shares(options.style)
             found = found.among([self.folder.styles[name] for name in shares], list(shares.values()))
-        level = character.levels(options.mood).get("tempo")
-        if level is not None and options.tempo is None:
-            low, high = character.thirds["tempo"]
-            found = found.with_tempi(0.0, low) if level == 0 else found.with_tempi(high, np.inf)
+        aims = character.aims(options.mood, options.style)
+        if "tempo" in aims and options.tempo is None:
+            found = found.with_tempi(*aims["tempo"])
         return found
 
     def _leaning(self, options: ComposeOptions, repertoire: Repertoire | None) -> Leaning | None:
-        """How to keep near the mood that is asked for, where a scale tells the mode by itself, and to a style's
-        instruments."""
+        """How to keep near the mood and the style that are asked for; a scale tells the mode by itself."""
         whole, representation, character = self.folder.repertoire, self.representation, self.folder.character
         if repertoire is None or whole is None or not isinstance(representation, NoteEvents):
             return None
-        levels = character.levels(options.mood)
+        aims = character.aims(options.mood, options.style)
         if options.key is not None or options.scale is not None:
-            levels.pop("mode", None)
+            aims.pop("mode", None)
         favoured = {} if options.style is None else repertoire.favoured(whole)
-        if not levels and not favoured:
+        if not aims and not favoured:
             return None
         steps, loudness = representation.steps_per_quarter, representation.velocity_levels
-        return Leaning(levels, character.thirds, steps, loudness, favoured)
+        widths = {name: high - low for name, (low, high) in character.thirds.items()}
+        return Leaning(aims, widths, steps, loudness, favoured)
 
     def fill(self, order: Order, count: Callable[[int], None] | None = None) -> list[Composition]:
         """Compose the pieces of one order; `count` is told how many events each step brings."""

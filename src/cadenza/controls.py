@@ -99,6 +99,10 @@ class Controls:
         groups = [set(_kinds_of(wish, names)) for wish in self.instruments]
         named = set().union(*groups)
         required = set(self.required(repertoire.kinds))
+        if named and required - named:
+            raise InputError(
+                f"{names[min(required - named)]} must play, but is not among the instruments; add it."
+            )
         kinds = named or set(repertoire.kinds if kinds_so_far is None else kinds_so_far)
         ranges = {kind: repertoire.pitch_ranges[kind] for kind in sorted(kinds | required)}
         groups += [{kind} for kind in required]
@@ -108,7 +112,7 @@ class Controls:
                 raise InputError(f"{wish} has a range but does not play; name it among the instruments.")
             groups.append(meant)
             for kind in meant:
-                ranges[kind] = (max(low, ranges[kind][0]), min(high, ranges[kind][1]))
+                ranges[kind] = (low, high)
         able = {kind: span for kind, span in ranges.items() if self._can_play(kind, span)}
         # Of several that one word stands for, some may have to be silent; then they are left out.
         silent = [min(group) for group in groups if not group & able.keys()] or (

@@ -299,11 +299,19 @@ class OrchestraGrammar(NoteGrammar):
         for _, events in self.steps_of:
             for event in events:
                 if FIRST_INSTRUMENT <= event[KIND] < FIRST_KIT and self.last_player[event[PITCH]] < 0:
-                    names = ", ".join(instrument_name(int(i)) for i in instrument_of_kind(self.kinds))
                     raise InputError(
-                        f"{pitch_name(event[PITCH])} lies outside the ranges of {names or 'all instruments'}; "
-                        "name one that can play it."
+                        f"{pitch_name(event[PITCH])} lies outside the ranges of {self._ranges()}; name one more "
+                        "that can play it, or wider ranges."
                     )
+
+    def _ranges(self, most: int = 8) -> str:
+        """The instruments with the keys that they can play."""
+        names = map(instrument_name, instrument_of_kind(self.kinds).tolist())
+        spans = [
+            f"{name} ({pitch_name(low)}-{pitch_name(high)})"
+            for name, (low, high) in zip(names, self.spans.values(), strict=True)
+        ]
+        return ", ".join(spans) if len(spans) <= most else f"all {len(spans)} instruments"
 
     def copy(self) -> OrchestraGrammar:
         """See NoteGrammar."""

@@ -27,7 +27,7 @@ from cadenza.runtime import GraphModel
 from cadenza.sampling import SamplingOptions
 from cadenza.tokens import NotesAndChords
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 CONFIG, REPRESENTATION, WEIGHTS = "config.json", "representation.json", "model.safetensors"
 LOG, CURVE, CARD, STATE = "training-log.jsonl", "loss.svg", "README.md", "training-state.safetensors"
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 LEVELS = {
+    "players": ("solo", "", "ensemble"),
     "density": ("sparse", "", "dense"),
+    "texture": ("thin", "", "full"),
     "register": ("low", "", "high"),
     "loudness": ("soft", "", "loud"),
     "tempo": ("slow", "", "fast"),
     "mode": ("minor", "major"),
 }
 UNITS = {
+    "players": "instruments",
     "density": "notes in a quarter",
+    "texture": "notes that begin at once",
     "register": "as mean key",
     "loudness": "as mean velocity",
     "tempo": "quarters a minute",

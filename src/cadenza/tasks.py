@@ -14,6 +14,7 @@ drawn becomes a score. All of them draw events of one network by one sampler.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -37,8 +38,10 @@ from cadenza.source import Source
 from cadenza.timing import classify_timing, lay_on_grid
 from cadenza.tokens import NotesAndChords, TokenGrammar
 from cadenza.vocabulary import (
+    FIRST_INSTRUMENT,
     FIRST_KIT,
     KIND,
+    PITCH,
     REST_KIND,
     SHIFT,
     VELOCITY,
@@ -196,6 +199,8 @@ class Opening:
         score = representation.quantise(laid)
         scale = representation.ticks_per_quarter // representation.steps_per_quarter
         lines = bar_lines(score, score.end)
+        if bars is not None and bars > len(lines) - 1:
+            raise InputError(f"the prompt has {len(lines) - 1} bars, not {bars}; ask for at most so many.")
         end = int(lines[min(bars or len(lines), len(lines) - 1)])
         opening = until(score, end, early=scale // 2)
         if not 0 < len(opening) <= MAX_SOURCE_NOTES:
@@ -415,9 +420,12 @@ class Humanising(_OfSource):
 
 @dataclass(frozen=True)
 class Orchestration(_OfSource):
-    """The notes of a piece with players drawn among some instruments."""
+    """The notes of a piece with players drawn among some instruments: those that are named, or an ensemble of as many
+    players as the piece has, drawn anew for every candidate."""
 
-    grammar: OrchestraGrammar
+    able: Repertoire
+    kinds: list[int]
+    named: bool
     told: Told | None = None
 
     @classmethod
@@ -427,11 +435,36 @@ class Orchestration(_OfSource):
         kinds = [kind for kind in able.kinds if kind < FIRST_KIT]
         if not kinds:
             raise InputError("drums cannot play a piece's notes; name other instruments.")
-        return cls(source, OrchestraGrammar(source.representation, able, source.events, kinds, source.bars))
+        task = cls(source, able, kinds, options.instruments is not None)
+        task._grammar(kinds)
+        return task
 
-    def begin(self, number: int, seed: int) -> Grammar:
+    def begin(self, number: int, seed: int) -> OrchestraGrammar:
         """See Task."""
-        return self.grammar.copy()
+        if self.named:
+            return self._grammar(self.kinds)
+        return self._grammar(self._ensemble(np.random.default_rng([seed, number, 1])))
+
+    def _grammar(self, kinds: Sequence[int]) -> OrchestraGrammar:
+        source = self.source
+        return OrchestraGrammar(source.representation, self.able, source.events, kinds, source.bars)
+
+    def _ensemble(self, random: np.random.Generator) -> list[int]:
+        """Kinds that can play all keys of the piece, more often those that play in more pieces of the corpus."""
+        events, own, found = self.source.events, set(self.source.kinds), list[int]()
+        pitched = (events[:, KIND] >= FIRST_INSTRUMENT) & (events[:, KIND] < FIRST_KIT)
+        keys, players = set(events[pitched, PITCH].tolist()), len(set(events[pitched, KIND].tolist()))
+        shares = np.array([self.able.shares[kind] for kind in self.kinds])
+        order = random.choice(self.kinds, len(self.kinds), replace=False, p=shares / shares.sum()).tolist()
+        order.sort(key=lambda kind: kind in own)  # others first, since they are chosen anew
+        for kind in order:
+            low, high = self.able.pitch_ranges[kind]
+            reached = {key for key in keys if low <= key <= high}
+            if reached:
+                found.append(kind)
+                keys -= reached
+        others = [kind for kind in order if kind not in found]
+        return sorted(found + others[: max(0, players - len(found))])
 
     def score(self, events: IntArray, grammar: Grammar) -> Score:
         """See Task."""
