@@ -58,7 +58,7 @@ class Augmentation:
     stretch: float = 0.05  # of tempo; free performances are stretched in time
     bars_left_share: float = 0.5  # of pieces that tell the network how many bars are left
     matches_share: float = 0.5  # of pieces that tell what followed when the same was heard before
-    gap_share: float = 0.3  # of pieces in which a gap is filled
+    gap_share: float = 0.1  # of pieces in which a gap is filled
 
 
 @dataclass(frozen=True)
