@@ -166,6 +166,31 @@ def evaluate(arguments: argparse.Namespace) -> None:
         print(_report_line(report), file=sys.stderr)
 
 
+def compare(arguments: argparse.Namespace) -> None:
+    """Show the longest passage that two MIDI files share, in any key and tempo."""
+    from cadenza.midi import read_midi
+    from cadenza.originality import Index
+    from cadenza.timing import classify_timing, lay_on_grid
+
+    scores = []
+    for path in (arguments.first, arguments.second):
+        score = read_midi(path)
+        scores.append(lay_on_grid(score, classify_timing(score)))
+    found = Index.of(scores[1:], [str(arguments.second)], stride=1, bits=64).judge(scores[0])
+    if arguments.json:
+        print(json.dumps(found.to_dict(), indent=1))
+        return
+    if found.longest is None:
+        print("no shared passage of 12 notes or more")
+        return
+    here, there = ("{}-{}".format(*bars) for bars in (found.longest.bars, found.longest.bars_there))
+    print(
+        f"longest shared passage: {found.notes} notes, bars {here} of {arguments.first} and "
+        f"{there} of {arguments.second}"
+    )
+    print(f"{found.share:.0%} of the notes of {arguments.first}'s outer lines lie in shared passages")
+
+
 # -- what verbs share -----------------------------------------------------------------------------------
 
 
@@ -495,6 +520,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compose(verbs)
     _add_run(verbs)
     _add_evaluate(verbs)
+    _add_compare(verbs)
     return parser
 
 
@@ -565,6 +591,13 @@ def _add_evaluate(verbs: Any) -> None:
     parser.add_argument("model", metavar="MODEL", type=Path, help="model folder")
     parser.add_argument("path", metavar="PATH", type=Path, help="folder or file that the model has not seen")
     _add_reading(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_compare(verbs: Any) -> None:
+    parser = _add_verb(verbs, compare, "cadenza compare mine.mid theirs.mid")
+    parser.add_argument("first", metavar="A.mid", type=Path, help="a MIDI file")
+    parser.add_argument("second", metavar="B.mid", type=Path, help="another one")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -1,0 +1,231 @@
+"""Originality: which passages of a piece also stand in the music that a model learned from.
+
+A piece is looked at as lines: of every pitched instrument its highest and its lowest notes. A passage is a row of notes
+of a line, told by the intervals and the proportions of time from note to note, so that it counts transposed, faster
+or slower, and with another voice beside it.
+
+Of the learned pieces only every sixth row of six notes is kept, as 16 bits of a hash and its bar. Two that follow each
+other in a piece and, six notes apart, in another are no accident. But nobody can read them back: 16 bits tell one of
+65,536 rows, and six notes of a melody have many more continuations (some 3 bits a note, against 2.7 kept).
+
+Source of the method: fingerprints of k-grams, as Schleimer, Wilkerson and Aiken, "Winnowing", SIGMOD 2003, use them to
+find copied documents; here the kept ones lie at fixed distances, and all rows of the piece in question are looked up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cadenza.score import DRUM_KIT, NoteArray, Score, bar_lines
+
+IntArray = NDArray[np.int64]
+HashArray = NDArray[np.uint64]
+
+ROW = 6  # notes that are hashed together
+BITS = 16  # of a kept hash
+STEPS_PER_QUARTER = 12
+LEAST = 2 * ROW  # notes of a passage; shorter ones all music shares
+COMMON = 16  # rows that occur so much more often than chance has it are no sign of a copy
+_MULTIPLIERS = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))
+
+
+@dataclass(frozen=True)
+class Line:
+    """The highest or the lowest notes of an instrument: steps, keys and bars (N,), the latter counted from 1."""
+
+    step: IntArray
+    pitch: IntArray
+    bar: IntArray
+
+    def rows(self) -> HashArray:
+        """A hash for each row of notes (N - ROW + 1,), the same for transposed and faster or slower ones."""
+        if len(self.step) < ROW:
+            return np.zeros(0, np.uint64)
+        times, intervals = (
+            np.lib.stride_tricks.sliding_window_view(np.diff(values), ROW - 1)
+            for values in (self.step, self.pitch)
+        )
+        proportions = times // np.gcd.reduce(times, axis=1)[:, None]
+        found = np.zeros(len(times), np.uint64)
+        for values in (*intervals.T, *proportions.T):
+            found = _mixed(found + values.astype(np.uint64))
+        return found
+
+
+def _mixed(values: HashArray) -> HashArray:
+    """Scrambled: every bit depends on all (the finaliser of SplitMix64, with other constants)."""
+    for multiplier, shift in zip(_MULTIPLIERS, (31, 29), strict=True):
+        values = (values ^ (values >> np.uint64(shift))) * multiplier
+    mixed: HashArray = values ^ (values >> np.uint64(32))
+    return mixed
+
+
+def lines_of(score: Score) -> list[Line]:
+    """All lines of a score whose notes lie on the grid; an instrument that plays one note at a time has one."""
+    found, notes = [], score.notes
+    bars = bar_lines(score, score.end)
+    for instrument in np.unique(notes["instrument"]):
+        if instrument >= DRUM_KIT:
+            continue
+        own = notes[notes["instrument"] == instrument]
+        high, low = _outer(own, score.ticks_per_quarter, 1), _outer(own, score.ticks_per_quarter, -1)
+        for part in [high] if np.array_equal(high, low) else [high, low]:
+            step = _steps(part["onset"], score.ticks_per_quarter)
+            bar = np.searchsorted(bars, part["onset"], side="right")
+            found.append(Line(step, part["pitch"].astype(np.int64), bar.astype(np.int64)))
+    return found
+
+
+def _steps(ticks: NDArray[Any], ticks_per_quarter: int) -> IntArray:
+    return (ticks.astype(np.int64) * STEPS_PER_QUARTER + ticks_per_quarter // 2) // ticks_per_quarter
+
+
+def _outer(notes: NoteArray, ticks_per_quarter: int, sign: int) -> NoteArray:
+    """Those notes of an instrument above (sign 1) or below (-1) which none sounds when they begin, in order."""
+    start = _steps(notes["onset"], ticks_per_quarter)
+    end = np.maximum(start + 1, _steps(notes["onset"] + notes["duration"], ticks_per_quarter))
+    outermost = np.zeros(int(end.max()), np.int16)
+    for n in np.argsort(sign * notes["pitch"].astype(np.int64), kind="stable").tolist():
+        outermost[start[n] : end[n]] = notes["pitch"][n]
+    own = np.flatnonzero(outermost[start] == notes["pitch"])
+    own = own[np.argsort(start[own], kind="stable")]
+    once = np.diff(start[own], prepend=-1) > 0  # the same key may be struck twice at once
+    outer: NoteArray = notes[own[once]]
+    return outer
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A passage that two pieces share, with its bars in both, counted from 1."""
+
+    notes: int  # at least; where it begins and ends is known to six notes
+    bars: tuple[int, int]
+    piece: str
+    bars_there: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Originality:
+    """What a piece shares with others: its longest passage, and the share of the notes of its lines in such passages."""
+
+    longest: Passage | None
+    share: float
+
+    @property
+    def notes(self) -> int:
+        """Of the longest passage; 0 if it has none."""
+        return self.longest.notes if self.longest else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"longest": asdict(self.longest) if self.longest else None, "share": round(self.share, 4)}
+
+
+@dataclass(frozen=True)
+class Index:
+    """Rows of pieces, line after line, of which those `stride` notes apart are kept, with `bits` of their hashes."""
+
+    pieces: tuple[str, ...]  # their names
+    hashes: HashArray  # (R,) of the kept rows
+    bars: IntArray  # (R,) in which they begin
+    last_bars: IntArray  # (R,) in which they end
+    starts: IntArray  # (L + 1,) of the lines, and where the last one ends
+    piece_of: IntArray  # (L,) number of the piece of each line
+    stride: int = ROW
+    bits: int = BITS
+
+    @classmethod
+    def of(cls, scores: Sequence[Score], pieces: Sequence[str], stride: int = ROW, bits: int = BITS) -> Index:
+        """Of scores whose notes lie on the grid, with a name for each."""
+        lines = [(n, line) for n, score in enumerate(scores) for line in lines_of(score)]
+        rows = [line.rows()[::stride] & _mask(bits) for _, line in lines]
+        bars = [line.bar[: max(0, len(line.bar) - ROW + 1) : stride] for _, line in lines]
+        last_bars = [line.bar[ROW - 1 :: stride] for _, line in lines]
+        return cls(
+            tuple(pieces),
+            np.concatenate([np.zeros(0, np.uint64), *rows]),
+            np.concatenate([np.zeros(0, np.int64), *bars]),
+            np.concatenate([np.zeros(0, np.int64), *last_bars]),
+            np.cumsum([0, *map(len, rows)], dtype=np.int64),
+            np.array([n for n, _ in lines], np.int64),
+            stride,
+            bits,
+        )
+
+    @cached_property
+    def _order(self) -> tuple[IntArray, HashArray]:
+        order = np.argsort(self.hashes, kind="stable")
+        return order, self.hashes[order]
+
+    @cached_property
+    def _line_of(self) -> IntArray:
+        return np.repeat(np.arange(len(self.piece_of)), np.diff(self.starts))
+
+    def judge(self, score: Score) -> Originality:
+        """What a score, whose notes lie on the grid, shares with these pieces."""
+        lines = lines_of(score)
+        longest: Passage | None = None
+        shared = 0
+        for line in lines:
+            first, row, length = self._runs(line.rows() & _mask(self.bits))
+            notes = np.where(length > 0, (length - 1) * self.stride + ROW, 0)
+            keep = notes >= LEAST
+            first, row, length, notes = first[keep], row[keep], length[keep], notes[keep]
+            covered = np.zeros(len(line.step) + 1, np.int64)
+            np.add.at(covered, first, 1)
+            np.add.at(covered, first + notes, -1)
+            shared += int((np.cumsum(covered) > 0).sum())
+            if len(notes) and notes.max() > (longest.notes if longest else 0):
+                best = int(notes.argmax())
+                longest = self._passage(line, int(first[best]), int(row[best]), int(length[best]))
+        return Originality(longest, shared / max(1, sum(len(line.step) for line in lines)))
+
+    def _runs(self, rows: HashArray) -> tuple[IntArray, IntArray, IntArray]:
+        """Where kept rows follow each other as in a line (rows,): first of the rows asked for, of the kept, how many.
+
+        Runs begin with a row that is not common, and are then followed both ways.
+        """
+        order, values = self._order
+        left, right = np.searchsorted(values, rows, "left"), np.searchsorted(values, rows, "right")
+        count = right - left
+        count[count > COMMON + 4 * len(values) // 2**self.bits] = 0
+        query = np.repeat(np.arange(len(rows)), count)
+        offset = np.arange(len(query)) - np.repeat(np.cumsum(count) - count, count)
+        kept = order[np.repeat(left, count) + offset]
+        before, after = self._reach(rows, query, kept, -1), self._reach(rows, query, kept, 1)
+        runs = np.stack([query - before * self.stride, kept - before, before + after + 1], axis=1)
+        runs = np.unique(runs, axis=0)
+        return runs[:, 0], runs[:, 1], runs[:, 2]
+
+    def _reach(self, rows: HashArray, query: IntArray, kept: IntArray, step: int) -> IntArray:
+        """How many more rows after (step 1) or before (-1) each pair are the same, too."""
+        found = np.zeros(len(query), np.int64)
+        alive = np.arange(len(query))
+        while len(alive):
+            distance = (found[alive] + 1) * step
+            q, k = query[alive] + distance * self.stride, kept[alive] + distance
+            inside = (q >= 0) & (q < len(rows)) & (k >= 0) & (k < len(self.hashes))
+            alive, q, k = alive[inside], q[inside], k[inside]
+            same = (rows[q] == self.hashes[k]) & (self._line_of[k] == self._line_of[kept[alive]])
+            alive = alive[same]
+            found[alive] += 1
+        return found
+
+    def _passage(self, line: Line, first: int, row: int, length: int) -> Passage:
+        notes = (length - 1) * self.stride + ROW
+        return Passage(
+            notes,
+            (int(line.bar[first]), int(line.bar[first + notes - 1])),
+            self.pieces[int(self.piece_of[self._line_of[row]])],
+            (int(self.bars[row]), int(self.last_bars[row + length - 1])),
+        )
+
+
+def _mask(bits: int) -> np.uint64:
+    return np.uint64(2**bits - 1)
