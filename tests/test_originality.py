@@ -106,7 +106,16 @@ def test_two_files_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "longest shared passage: 64 notes, bars 1-8" in capsys.readouterr().out
     assert main(["compare", str(first), str(second), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["longest"]["notes"] == 64
+    write_midi(
+        _after(Score(TICKS, make_notes([], [], [], 80)), _melody(1, 8), 2), second
+    )  # two empty bars first
+    assert main(["compare", str(first), str(second), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["longest"]["bars_there"] == [3, 10]
     write_midi(_melody(2, 8), second)
     assert main(["compare", str(first), str(second)]) == 0
     assert "no shared passage" in capsys.readouterr().out
     assert main(["compare", str(first), str(tmp_path / "none.mid")]) == 2
+    write_midi(Score(TICKS, make_notes([], [], [], 80)), second)
+    capsys.readouterr()
+    assert main(["compare", str(first), str(second)]) == 2
+    assert f"{second}: has no notes" in capsys.readouterr().err

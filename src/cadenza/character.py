@@ -25,10 +25,10 @@ import numpy as np
 
 from cadenza.errors import InputError
 from cadenza.moods import LEVELS, MOODS
-from cadenza.score import DEFAULT_QPM, DRUM_KIT, Score, estimate_key
+from cadenza.score import DEFAULT_QPM, DRUM_KIT, Score, estimate_key, nearest_steps
 
 HABITS = tuple(name for name in LEVELS if name != "mode")  # the attributes in which a style has a usual range
-MOMENTS_PER_QUARTER = 12  # notes that begin within one begin at once
+MOMENTS_PER_QUARTER = 12  # notes to which the same one is nearest begin at once
 Range = tuple[float, float]
 _LEVEL_OF = {word: (name, n) for name, words in LEVELS.items() for n, word in enumerate(words) if word}
 
@@ -38,7 +38,7 @@ def measure(score: Score) -> dict[str, float]:
     notes = score.notes
     pitched = notes[notes["instrument"] < DRUM_KIT]
     quarters = max(1.0, score.end / score.ticks_per_quarter)
-    moments = notes["onset"] * MOMENTS_PER_QUARTER // score.ticks_per_quarter
+    moments = nearest_steps(notes["onset"], score.ticks_per_quarter, MOMENTS_PER_QUARTER)
     starts = np.append(score.tempi["tick"], score.end) if len(score.tempi) else np.array([0, score.end])
     lasts = np.maximum(np.diff(starts), 0)
     qpm = score.tempi["qpm"] if len(score.tempi) else np.array([DEFAULT_QPM])
@@ -74,13 +74,12 @@ class Character:
                 thirds[name] = (float(low), float(high))
         if len(names) < 2:
             return cls((), thirds)
-        habits = {
-            name: _habits(
-                [values for values, style in zip(found, styles, strict=True) if style == name], list(thirds)
-            )
+        usual = [name for name in HABITS if name in thirds]
+        by_style = {
+            name: [values for values, style in zip(found, styles, strict=True) if style == name]
             for name in names
         }
-        return cls(tuple(names), thirds, habits)
+        return cls(tuple(names), thirds, {name: _habits(pieces, usual) for name, pieces in by_style.items()})
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Character:
@@ -90,8 +89,8 @@ class Character:
         styles = tuple(map(str, data["styles"]))
         if set(habits) != set(styles):
             raise ValueError("styles and their habits disagree")
-        if any(not set(ranges) <= set(thirds) for ranges in habits.values()):
-            raise ValueError("habits of unknown attributes")
+        if any(set(ranges) != set(HABITS) & set(thirds) for ranges in habits.values()):
+            raise ValueError("habits and thirds disagree")
         return cls(styles, thirds, habits)
 
     def level(self, name: str, value: float) -> int:
@@ -118,13 +117,10 @@ class Character:
         """Between which values each attribute should lie, as a mood asks for, or else as is usual in a style; in a
         mixture of styles, between the means of their limits."""
         found: dict[str, Range] = {}
-        shares = {} if style is None else self.shares(style)
-        for name in self.thirds if shares else ():
-            if all(name in self.habits[known] for known in shares):
-                low, high = (
-                    sum(w * self.habits[known][name][end] for known, w in shares.items()) for end in (0, 1)
-                )
-                found[name] = low, high
+        for known, share in self.shares(style).items() if style is not None else ():
+            for name, (low, high) in self.habits[known].items():
+                so_far = found.get(name, (0.0, 0.0))
+                found[name] = so_far[0] + share * low, so_far[1] + share * high
         for name, level in self.levels(mood).items():
             low, high = self.thirds[name]
             found[name] = ((-np.inf, low), (low, high), (high, np.inf))[level]
@@ -152,8 +148,8 @@ class Character:
 
 
 def _habits(pieces: Sequence[dict[str, float]], names: Sequence[str]) -> dict[str, Range]:
-    """Where the middle half of these pieces lies, in the attributes among `names` that habits tell of."""
-    quartiles = {n: np.quantile([values[n] for values in pieces], [0.25, 0.75]) for n in HABITS if n in names}
+    """Where the middle half of these pieces lies in these attributes."""
+    quartiles = {name: np.quantile([values[name] for values in pieces], [0.25, 0.75]) for name in names}
     return {name: (float(low), float(high)) for name, (low, high) in quartiles.items()}
 
 

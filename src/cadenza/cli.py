@@ -168,20 +168,19 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 def compare(arguments: argparse.Namespace) -> None:
     """Show the longest passage that two MIDI files share, in any key and tempo."""
+    from cadenza import originality
     from cadenza.midi import read_midi
-    from cadenza.originality import Index
-    from cadenza.timing import classify_timing, lay_on_grid
 
-    scores = []
-    for path in (arguments.first, arguments.second):
-        score = read_midi(path)
-        scores.append(lay_on_grid(score, classify_timing(score)))
-    found = Index.of(scores[1:], [str(arguments.second)], stride=1, bits=64).judge(scores[0])
+    first, second = read_midi(arguments.first), read_midi(arguments.second)
+    for path, score in ((arguments.first, first), (arguments.second, second)):
+        if not len(score):
+            raise InputError(f"{path}: has no notes; choose another file.")
+    found = originality.compare(first, second, str(arguments.second))
     if arguments.json:
         print(json.dumps(found.to_dict(), indent=1))
         return
     if found.longest is None:
-        print("no shared passage of 12 notes or more")
+        print(f"no shared passage of {originality.LEAST} notes or more")
         return
     here, there = ("{}-{}".format(*bars) for bars in (found.longest.bars, found.longest.bars_there))
     print(

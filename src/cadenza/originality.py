@@ -1,12 +1,11 @@
-"""Originality: which passages of a piece also stand in the music that a model learned from.
+"""Originality: which passages of a piece also stand in others.
 
 A piece is looked at as lines: of every pitched instrument its highest and its lowest notes. A passage is a row of notes
 of a line, told by the intervals and the proportions of time from note to note, so that it counts transposed, faster
 or slower, and with another voice beside it.
 
-Of the learned pieces only every sixth row of six notes is kept, as 16 bits of a hash and its bar. Two that follow each
-other in a piece and, six notes apart, in another are no accident. But nobody can read them back: 16 bits tell one of
-65,536 rows, and six notes of a melody have many more continuations (some 3 bits a note, against 2.7 kept).
+Of a piece that others are compared with, hashes of rows of six notes are kept: of two files all rows, of a corpus every
+sixth, in 16 bits. One such row is like another by accident; two that follow each other in both pieces hardly are.
 
 Source of the method: fingerprints of k-grams, as Schleimer, Wilkerson and Aiken, "Winnowing", SIGMOD 2003, use them to
 find copied documents; here the kept ones lie at fixed distances, and all rows of the piece in question are looked up.
@@ -15,14 +14,16 @@ find copied documents; here the kept ones lie at fixed distances, and all rows o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cadenza.score import DRUM_KIT, NoteArray, Score, bar_lines
+from cadenza.events import NoteEvents
+from cadenza.score import DRUM_KIT, NoteArray, Score, bar_lines, nearest_steps
+from cadenza.source import Source
 
 IntArray = NDArray[np.int64]
 HashArray = NDArray[np.uint64]
@@ -76,20 +77,19 @@ def lines_of(score: Score) -> list[Line]:
         own = notes[notes["instrument"] == instrument]
         high, low = _outer(own, score.ticks_per_quarter, 1), _outer(own, score.ticks_per_quarter, -1)
         for part in [high] if np.array_equal(high, low) else [high, low]:
-            step = _steps(part["onset"], score.ticks_per_quarter)
+            step = nearest_steps(part["onset"], score.ticks_per_quarter, STEPS_PER_QUARTER)
             bar = np.searchsorted(bars, part["onset"], side="right")
             found.append(Line(step, part["pitch"].astype(np.int64), bar.astype(np.int64)))
     return found
 
 
-def _steps(ticks: NDArray[Any], ticks_per_quarter: int) -> IntArray:
-    return (ticks.astype(np.int64) * STEPS_PER_QUARTER + ticks_per_quarter // 2) // ticks_per_quarter
-
-
 def _outer(notes: NoteArray, ticks_per_quarter: int, sign: int) -> NoteArray:
     """Those notes of an instrument above (sign 1) or below (-1) which none sounds when they begin, in order."""
-    start = _steps(notes["onset"], ticks_per_quarter)
-    end = np.maximum(start + 1, _steps(notes["onset"] + notes["duration"], ticks_per_quarter))
+    start, end = (
+        nearest_steps(ticks, ticks_per_quarter, STEPS_PER_QUARTER)
+        for ticks in (notes["onset"], notes["onset"] + notes["duration"])
+    )
+    end = np.maximum(start + 1, end)
     outermost = np.zeros(int(end.max()), np.int16)
     for n in np.argsort(sign * notes["pitch"].astype(np.int64), kind="stable").tolist():
         outermost[start[n] : end[n]] = notes["pitch"][n]
@@ -104,7 +104,7 @@ def _outer(notes: NoteArray, ticks_per_quarter: int, sign: int) -> NoteArray:
 class Passage:
     """A passage that two pieces share, with its bars in both, counted from 1."""
 
-    notes: int  # at least; where it begins and ends is known to six notes
+    notes: int  # at least; where it begins and ends is known to the stride of the index
     bars: tuple[int, int]
     piece: str
     bars_there: tuple[int, int]
@@ -135,7 +135,7 @@ class Index:
     hashes: HashArray  # (R,) of the kept rows
     bars: IntArray  # (R,) in which they begin
     last_bars: IntArray  # (R,) in which they end
-    starts: IntArray  # (L + 1,) of the lines, and where the last one ends
+    line_of: IntArray  # (R,) number of the line of each
     piece_of: IntArray  # (L,) number of the piece of each line
     stride: int = ROW
     bits: int = BITS
@@ -152,7 +152,7 @@ class Index:
             np.concatenate([np.zeros(0, np.uint64), *rows]),
             np.concatenate([np.zeros(0, np.int64), *bars]),
             np.concatenate([np.zeros(0, np.int64), *last_bars]),
-            np.cumsum([0, *map(len, rows)], dtype=np.int64),
+            np.repeat(np.arange(len(lines)), [len(part) for part in rows]),
             np.array([n for n, _ in lines], np.int64),
             stride,
             bits,
@@ -163,10 +163,6 @@ class Index:
         order = np.argsort(self.hashes, kind="stable")
         return order, self.hashes[order]
 
-    @cached_property
-    def _line_of(self) -> IntArray:
-        return np.repeat(np.arange(len(self.piece_of)), np.diff(self.starts))
-
     def judge(self, score: Score) -> Originality:
         """What a score, whose notes lie on the grid, shares with these pieces."""
         lines = lines_of(score)
@@ -174,7 +170,7 @@ class Index:
         shared = 0
         for line in lines:
             first, row, length = self._runs(line.rows() & _mask(self.bits))
-            notes = np.where(length > 0, (length - 1) * self.stride + ROW, 0)
+            notes = self._notes(length)
             keep = notes >= LEAST
             first, row, length, notes = first[keep], row[keep], length[keep], notes[keep]
             covered = np.zeros(len(line.step) + 1, np.int64)
@@ -185,6 +181,10 @@ class Index:
                 best = int(notes.argmax())
                 longest = self._passage(line, int(first[best]), int(row[best]), int(length[best]))
         return Originality(longest, shared / max(1, sum(len(line.step) for line in lines)))
+
+    def _notes(self, length: IntArray | np.int64) -> IntArray:
+        """How many notes so many rows in a run span."""
+        return np.asarray((length - 1) * self.stride + ROW)
 
     def _runs(self, rows: HashArray) -> tuple[IntArray, IntArray, IntArray]:
         """Where kept rows follow each other as in a line (rows,): first of the rows asked for, of the kept, how many.
@@ -212,19 +212,35 @@ class Index:
             q, k = query[alive] + distance * self.stride, kept[alive] + distance
             inside = (q >= 0) & (q < len(rows)) & (k >= 0) & (k < len(self.hashes))
             alive, q, k = alive[inside], q[inside], k[inside]
-            same = (rows[q] == self.hashes[k]) & (self._line_of[k] == self._line_of[kept[alive]])
+            same = (rows[q] == self.hashes[k]) & (self.line_of[k] == self.line_of[kept[alive]])
             alive = alive[same]
             found[alive] += 1
         return found
 
     def _passage(self, line: Line, first: int, row: int, length: int) -> Passage:
-        notes = (length - 1) * self.stride + ROW
+        notes = int(self._notes(np.int64(length)))
         return Passage(
             notes,
             (int(line.bar[first]), int(line.bar[first + notes - 1])),
-            self.pieces[int(self.piece_of[self._line_of[row]])],
+            self.pieces[int(self.piece_of[self.line_of[row]])],
             (int(self.bars[row]), int(self.last_bars[row + length - 1])),
         )
+
+
+def compare(first: Score, second: Score, name: str) -> Originality:
+    """What a piece shares with another of that name, with the bars of their files.
+
+    Raises InputError for a piece without notes, or one that is too long.
+    """
+    one, other = (Source.of(score, NoteEvents()) for score in (first, second))
+    found = Index.of([other.laid], [name], stride=1, bits=64).judge(one.laid)
+    if found.longest is None:
+        return found
+    bars, there = (
+        (low + source.leading_bars, high + source.leading_bars)
+        for source, (low, high) in ((one, found.longest.bars), (other, found.longest.bars_there))
+    )
+    return replace(found, longest=replace(found.longest, bars=bars, bars_there=there))
 
 
 def _mask(bits: int) -> np.uint64:

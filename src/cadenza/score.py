@@ -187,6 +187,12 @@ def bar_lines(score: Score, until: int) -> IntArray:
     return lines[: int(np.searchsorted(lines, until)) + 1]
 
 
+def nearest_steps(ticks: NDArray[Any], ticks_per_quarter: int, steps_per_quarter: int) -> IntArray:
+    """The nearest grid step of each tick, the later one of two equally near."""
+    doubled = 2 * steps_per_quarter * ticks.astype(np.int64) + ticks_per_quarter
+    return np.asarray(doubled // (2 * ticks_per_quarter))
+
+
 def until(score: Score, end: int, early: int = 0) -> Score:
     """What begins before tick `end`, less the notes that come up to `early` ticks before it and belong to it.
 

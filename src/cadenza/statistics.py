@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cadenza.score import DRUM_KIT, IntArray, NoteArray, Score, bar_lines, seconds_at
+from cadenza.score import DRUM_KIT, IntArray, NoteArray, Score, bar_lines, nearest_steps, seconds_at
 
 STEPS_PER_QUARTER = 24
 MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
@@ -77,18 +77,12 @@ class _Grid:
 
 
 def _grid(score: Score) -> _Grid:
-    lines = _to_steps(bar_lines(score, score.end), score.ticks_per_quarter)
-    onset = _to_steps(score.notes["onset"], score.ticks_per_quarter)
+    lines = nearest_steps(bar_lines(score, score.end), score.ticks_per_quarter, STEPS_PER_QUARTER)
+    onset = nearest_steps(score.notes["onset"], score.ticks_per_quarter, STEPS_PER_QUARTER)
     # Rounding may carry a last short note over the last bar line: it stays in the last bar.
     bar = np.clip(np.searchsorted(lines, onset, side="right") - 1, 0, max(0, len(lines) - 2))
     key = score.notes["pitch"] + 128 * (score.notes["instrument"] >= DRUM_KIT)
     return _Grid(onset, bar, onset - lines[bar], key.astype(np.int64), np.diff(lines))
-
-
-def _to_steps(ticks: NDArray[Any], ticks_per_quarter: int) -> IntArray:
-    """The nearest grid step of each tick, the later one of two equally near."""
-    ticks = ticks.astype(np.int64)
-    return np.asarray((2 * STEPS_PER_QUARTER * ticks + ticks_per_quarter) // (2 * ticks_per_quarter))
 
 
 @dataclass(frozen=True)

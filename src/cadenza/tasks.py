@@ -14,7 +14,6 @@ drawn becomes a score. All of them draw events of one network by one sampler.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -38,7 +37,6 @@ from cadenza.source import Source
 from cadenza.timing import classify_timing, lay_on_grid
 from cadenza.tokens import NotesAndChords, TokenGrammar
 from cadenza.vocabulary import (
-    FIRST_INSTRUMENT,
     FIRST_KIT,
     KIND,
     PITCH,
@@ -47,6 +45,7 @@ from cadenza.vocabulary import (
     VELOCITY,
     EventArray,
     instrument_of_kind,
+    plays,
 )
 
 USES = ("prompt", "infill", "vary", "humanise", "orchestrate")
@@ -424,7 +423,7 @@ class Orchestration(_OfSource):
     players as the piece has, drawn anew for every candidate."""
 
     able: Repertoire
-    kinds: list[int]
+    grammar: OrchestraGrammar  # for all of the instruments
     named: bool
     told: Told | None = None
 
@@ -435,28 +434,25 @@ class Orchestration(_OfSource):
         kinds = [kind for kind in able.kinds if kind < FIRST_KIT]
         if not kinds:
             raise InputError("drums cannot play a piece's notes; name other instruments.")
-        task = cls(source, able, kinds, options.instruments is not None)
-        task._grammar(kinds)
-        return task
+        grammar = OrchestraGrammar(source.representation, able, source.events, kinds, source.bars)
+        return cls(source, able, grammar, options.instruments is not None)
 
     def begin(self, number: int, seed: int) -> OrchestraGrammar:
         """See Task."""
         if self.named:
-            return self._grammar(self.kinds)
-        return self._grammar(self._ensemble(np.random.default_rng([seed, number, 1])))
-
-    def _grammar(self, kinds: Sequence[int]) -> OrchestraGrammar:
-        source = self.source
+            return self.grammar.copy()
+        source, kinds = self.source, self._ensemble(np.random.default_rng([seed, number, 1]))
         return OrchestraGrammar(source.representation, self.able, source.events, kinds, source.bars)
 
     def _ensemble(self, random: np.random.Generator) -> list[int]:
         """Kinds that can play all keys of the piece, more often those that play in more pieces of the corpus."""
-        events, own, found = self.source.events, set(self.source.kinds), list[int]()
-        pitched = (events[:, KIND] >= FIRST_INSTRUMENT) & (events[:, KIND] < FIRST_KIT)
-        keys, players = set(events[pitched, PITCH].tolist()), len(set(events[pitched, KIND].tolist()))
-        shares = np.array([self.able.shares[kind] for kind in self.kinds])
-        order = random.choice(self.kinds, len(self.kinds), replace=False, p=shares / shares.sum()).tolist()
+        events, kinds, own = self.source.events, self.grammar.kinds, self.source.kinds
+        pitched = plays(events[:, KIND]) & (events[:, KIND] < FIRST_KIT)
+        keys, players = set(events[pitched, PITCH].tolist()), sum(kind < FIRST_KIT for kind in own)
+        shares = np.array([self.able.shares[kind] for kind in kinds])
+        order = random.choice(kinds, len(kinds), replace=False, p=shares / shares.sum()).tolist()
         order.sort(key=lambda kind: kind in own)  # others first, since they are chosen anew
+        found: list[int] = []
         for kind in order:
             low, high = self.able.pitch_ranges[kind]
             reached = {key for key in keys if low <= key <= high}
