@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from benchmarks import likeness
 from cadenza import Composer
 from cadenza.character import Character, measure, parse_mood
-from cadenza.corpus import scan, split
+from cadenza.corpus import scan
 from cadenza.evaluation import evaluate_graph
 from cadenza.events import NoteEvents
+from cadenza.holdout import split
 from cadenza.likeness import first_bars
 from cadenza.moods import LEVELS, MOODS
 from cadenza.score import Score

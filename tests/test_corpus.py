@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from cadenza.cli import main
-from cadenza.corpus import Corpus, scan, split
+from cadenza.corpus import Corpus, scan
+from cadenza.holdout import split
 from cadenza.errors import CadenzaError, InputError
 from cadenza.midi import midi_bytes, write_midi
 from cadenza.score import DRUM_KIT, Score, make_notes

@@ -30,7 +30,7 @@ LAYERS = (
     {"tokens", "grammar", "source"},
     {"dataset", "filling", "originality", "models.language_model", "processes"},
     {"models.recurrent", "models.transformer", "runtime", "graph"},
-    {"models", "evaluation", "sampling", "model_card"},
+    {"models", "evaluation", "sampling", "model_card", "holdout"},
     {"options", "model_folder", "learner", "ahead"},
     {"tasks", "training"},
     {"composer"},

@@ -1,20 +1,23 @@
 """Builds what ships with the package: the corpus from a folder of free music, and the trained model.
 
-    python tools/bundle.py corpus FOLDER    FOLDER holds mutopia_keyboard, mutopia_hymns, ...
-    python tools/bundle.py model MODEL      a folder written by `cadenza train --bundled`
+    python tools/bundle.py corpus FREE      FREE holds mutopia_keyboard, mutopia_hymns, ...
+    python tools/bundle.py base FREE OUT    all of that music by style, in OUT/train and OUT/valid
+    python tools/bundle.py model MODEL      a folder written by `cadenza train OUT/train --drums --preset base`
 
-The choice of pieces is by rule, not by hand: of each source the shortest ones above a least length, as
-many as its share of the budget allows.
+The choice of pieces is by rule, not by hand: for the corpus, of each source the shortest ones above a least length,
+as many as its share of the budget allows; for the base model, all that are eight bars long.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
 import json
 import re
 import shutil
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +25,10 @@ import onnx
 import torch
 from safetensors.torch import load_file, save_file
 
-from cadenza.corpus import Corpus, scan
+from cadenza.corpus import Corpus, Piece, scan
 from cadenza.files import write_atomic
 from cadenza.graph import halved
+from cadenza.holdout import split
 from cadenza.model_folder import (
     CARD,
     CONFIG,
@@ -35,8 +39,10 @@ from cadenza.model_folder import (
     bundled_corpus,
     bundled_model,
 )
+from cadenza.score import bar_lines
 
 LEAST_BYTES = 1_200
+LEAST_BARS = 8
 MODEL_LICENCE = (
     "MIT for the weights; learned from public-domain, CC0 and BSD-3-Clause music, credited in `../CREDITS.md`"
 )
@@ -44,7 +50,7 @@ MODEL_LICENCE = (
 
 @dataclass(frozen=True)
 class Source:
-    """Where a style comes from, and how many compressed bytes of it are taken."""
+    """Where a style comes from, and how many compressed bytes of it are taken for the corpus."""
 
     style: str
     folder: str
@@ -89,14 +95,30 @@ SOURCES = (
         "BSD-3-Clause (FREEDOOM-LICENSE.txt)",
         "the Freedoom project (https://freedoom.github.io), composers in FREEDOOM-CREDITS.gz",
     ),
+    Source(
+        "drums",
+        "groove",
+        0,
+        "CC BY 4.0",
+        "the Groove MIDI Dataset by Google Magenta (https://magenta.tensorflow.org/datasets/groove)",
+    ),
+    Source(
+        "performances",
+        "vienna4x22",
+        0,
+        "CC BY 4.0",
+        "the Vienna 4x22 Piano Corpus (https://github.com/CPJKU/vienna4x22)",
+    ),
 )
+CORPUS_SOURCES = tuple(source for source in SOURCES if source.budget)
+HELD_OUT_EXCERPT = "Schubert"  # of the performances of four excerpts
 
 
 def build_corpus(free: Path) -> None:
     """Choose, copy and list the pieces."""
     target = bundled_corpus()
     shutil.rmtree(target, ignore_errors=True)
-    lines = [line for source in SOURCES for line in _take(source, free / source.folder, target)]
+    lines = [line for source in CORPUS_SOURCES for line in _take(source, free / source.folder, target)]
     (target.parent / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     for name in ("FREEDOOM-LICENSE.txt", "FREEDOOM-CREDITS.gz"):
         shutil.copyfile(free / "freedoom" / name, target.parent / name)
@@ -132,11 +154,45 @@ def _take(source: Source, folder: Path, target: Path) -> list[dict[str, str]]:
 
 def _credits(lines: list[dict[str, str]]) -> str:
     parts = ["# Credits\n\nThe music that ships with Cadenza, and that its bundled model learned from:\n\n"]
-    for source in SOURCES:
+    for source in CORPUS_SOURCES:
         count = sum(line["path"].startswith(f"{source.style}/") for line in lines)
         parts.append(f"- `{source.style}`: {count} pieces from {source.credit}. Licence: {source.licence}.\n")
     parts.append("\nEvery file is listed in `manifest.jsonl` with its source, licence and SHA-256.\n")
     return "".join(parts)
+
+
+def build_base(free: Path, out: Path) -> None:
+    """Copy all the music, by style: what to learn from, and what is held out to judge the model by."""
+    for source in SOURCES:
+        pieces = scan(free / source.folder, allow_drums_only=True, workers=0).pieces
+        learned, held_out = _held_out(source, free, [piece for piece in pieces if _bars(piece) >= LEAST_BARS])
+        for part, chosen in (("train", learned), ("valid", held_out)):
+            for piece in chosen:
+                below = piece.path.relative_to(free / source.folder.split("/")[0])
+                copy = out / part / source.style / "_".join(below.parts)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(piece.path, copy)
+        print(f"{source.style}: {len(learned)} pieces to learn from, {len(held_out)} held out")
+
+
+def _held_out(source: Source, free: Path, pieces: Sequence[Piece]) -> tuple[list[Piece], list[Piece]]:
+    """The official split of a source where there is one; of performances, those of one excerpt are held out."""
+    if source.style == "songs":
+        return list(pieces), scan(free / source.folder.replace("train", "valid"), workers=0).pieces
+    if source.style == "drums":
+        with (free / source.folder / "info.csv").open(newline="") as file:
+            train = {row["midi_filename"] for row in csv.DictReader(file) if row["split"] == "train"}
+        is_known = [str(piece.path.relative_to(free / source.folder)) in train for piece in pieces]
+    elif source.style == "performances":
+        is_known = [not piece.path.name.startswith(HELD_OUT_EXCERPT) for piece in pieces]
+    else:
+        return split(pieces)
+    learned = [piece for piece, known in zip(pieces, is_known, strict=True) if known]
+    return learned, [piece for piece, known in zip(pieces, is_known, strict=True) if not known]
+
+
+def _bars(piece: Piece) -> int:
+    return len(bar_lines(piece.score, piece.score.end)) - 1
 
 
 def bundle_model(model: Path) -> None:
@@ -159,7 +215,16 @@ def bundle_model(model: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("corpus", "model"))
-    parser.add_argument("folder", type=Path)
+    verbs = parser.add_subparsers(dest="what", required=True)
+    verbs.add_parser("corpus").add_argument("free", type=Path)
+    base = verbs.add_parser("base")
+    base.add_argument("free", type=Path)
+    base.add_argument("out", type=Path)
+    verbs.add_parser("model").add_argument("model", type=Path)
     arguments = parser.parse_args()
-    (build_corpus if arguments.what == "corpus" else bundle_model)(arguments.folder)
+    if arguments.what == "corpus":
+        build_corpus(arguments.free)
+    elif arguments.what == "base":
+        build_base(arguments.free, arguments.out)
+    else:
+        bundle_model(arguments.model)

@@ -362,14 +362,3 @@ def _tempo_summary(tempi: list[float]) -> dict[str, float] | None:
 def pitch_range_names(low: int, high: int) -> str:
     """Such as "C2 to G5"."""
     return f"{pitch_name(low)} to {pitch_name(high)}"
-
-
-def split(pieces: Sequence[Piece]) -> tuple[list[Piece], list[Piece]]:
-    """Pieces to learn from and pieces held out: the same for the same set, whatever order or seed.
-
-    A tenth is held out, at most 60; of small sets a fifth, at least one.
-    """
-    ordered = sorted(pieces, key=lambda piece: piece.fingerprint)
-    share = 0.2 if len(ordered) < 30 else 0.1
-    held_out = min(60, max(1, round(share * len(ordered))))
-    return ordered[held_out:], ordered[:held_out]

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from cadenza.ahead import Ahead
 from cadenza.character import Character
-from cadenza.corpus import Corpus, Piece, scan, split
+from cadenza.corpus import Corpus, Piece, scan
 from cadenza.dataset import (
     Augmentation,
     AugmentedScores,
@@ -40,6 +40,7 @@ from cadenza.errors import InputError, ModelError
 from cadenza.evaluation import Likelihood
 from cadenza.events import EncodedPiece, NoteEvents
 from cadenza.files import write_atomic
+from cadenza.holdout import split
 from cadenza.learner import Learner, Recipe, autocast, choose_device, to_device, with_prefix
 from cadenza.likeness import usual
 from cadenza.model_card import loss_curve_svg, write_card
