@@ -26,10 +26,11 @@ from benchmarks import fitting
 from benchmarks.notes import Tokenised, fit_preset, measure, on_grid
 from benchmarks.tutorial import exit_code
 from cadenza.context import bars_of
-from cadenza.corpus import scan, split
+from cadenza.corpus import scan
 from cadenza.dataset import Augmentation, AugmentedScores
 from cadenza.events import EncodedPiece, NoteEvents, kinds_of
 from cadenza.gaps import Gap
+from cadenza.holdout import split
 from cadenza.models import LanguageModel
 from cadenza.presets import PRESETS
 from cadenza.vocabulary import KIND, N_KINDS, ONSET, EventArray, plays
@@ -86,7 +87,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train and measure; everything that the JSON line says."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    learned, held_out = split(scan(arguments.folder / "train", workers=0).pieces)
+    parts = split(scan(arguments.folder / "train", workers=0))
+    learned, held_out = parts.learned, parts.held_out
     valid = [on_grid(piece.score) for piece in scan(arguments.folder / "valid", workers=0).pieces]
     events = NoteEvents()
     scores = [on_grid(piece.score) for piece in learned]

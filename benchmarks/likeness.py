@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from cadenza import Composer
-from cadenza.corpus import scan, split
+from cadenza.corpus import scan
+from cadenza.holdout import split
 from cadenza.likeness import first_bars
 from cadenza.model_folder import bundled_corpus
 from cadenza.score import Score
@@ -56,7 +57,7 @@ def main() -> None:
     """Compose, describe and print."""
     arguments = parse(__doc__)
     composer = Composer.from_pretrained(arguments.model)
-    _, held_out = split(scan(arguments.corpus).pieces)
+    held_out = split(scan(arguments.corpus)).held_out
     quantise = composer.representation.quantise  # type: ignore[attr-defined]
     real = _described([first_bars(quantise(piece.score), arguments.bars) for piece in held_out])
     low, high = np.percentile(real, 10, axis=0), np.percentile(real, 90, axis=0)

@@ -26,9 +26,10 @@ import torch
 
 from benchmarks import fitting
 from benchmarks.tutorial import exit_code, require
-from cadenza.corpus import Piece, scan, split
+from cadenza.corpus import Piece, scan
 from cadenza.dataset import Augmentation, AugmentedScores, PieceSource, shuffled
 from cadenza.events import EncodedPiece, NoteEvents
+from cadenza.holdout import split
 from cadenza.learner import Recipe
 from cadenza.midi import midi_bytes
 from cadenza.models import LanguageModel, ModelConfig
@@ -213,7 +214,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train and measure; everything that the JSON line says."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    learned, held_out = split(scan(arguments.folder / "train", workers=0).pieces)
+    parts = split(scan(arguments.folder / "train", workers=0))
+    learned, held_out = parts.learned, parts.held_out
     valid = [on_grid(piece.score) for piece in scan(arguments.folder / "valid", workers=0).pieces]
     form = tokenised(arguments.tokens, [on_grid(piece.score) for piece in learned], arguments.seed)
     fit = fit_preset(arguments, form, held_out)

@@ -93,7 +93,8 @@ def main() -> None:
     representation = composer.representation
     assert isinstance(representation, NoteEvents)
     character = composer.folder.character
-    learned, held_out = split(scan(arguments.corpus, workers=0).pieces)
+    parts = split(scan(arguments.corpus, workers=0))
+    learned, held_out = parts.learned, parts.held_out
 
     def cut(score: Score) -> Score:
         return first_bars(representation.quantise(score), arguments.bars)

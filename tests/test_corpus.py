@@ -11,8 +11,8 @@ import pytest
 
 from cadenza.cli import main
 from cadenza.corpus import Corpus, scan
-from cadenza.holdout import split
 from cadenza.errors import CadenzaError, InputError
+from cadenza.holdout import split
 from cadenza.midi import midi_bytes, write_midi
 from cadenza.score import DRUM_KIT, Score, make_notes
 from music import tune, write_folder
@@ -126,12 +126,12 @@ def test_sub_folders_are_styles(folder: Path) -> None:
 
 
 def test_the_split_is_the_same_in_any_order_and_shares_no_piece(folder: Path) -> None:
-    pieces = scan(folder).pieces
-    learned, held_out = split(pieces)
-    again, held_again = split(pieces[::-1])
+    corpus = scan(folder)
+    parts, again = split(corpus), split(replace(corpus, pieces=corpus.pieces[::-1]))
+    learned, held_out, held_again = parts.learned, parts.held_out, again.held_out
     assert [p.fingerprint for p in held_out] == [p.fingerprint for p in held_again]
     assert not {p.fingerprint for p in learned} & {p.fingerprint for p in held_out}
-    assert len(again) + len(held_again) == len(pieces) and len(held_out) == 1
+    assert len(again.learned) + len(held_again) == len(corpus.pieces) and len(held_out) == 1
 
 
 def test_warnings_name_what_may_surprise(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_planted_copy_is_found_whichever_voice_changes(
     copy = _slower(transpose(_after(_melody(11, 4), _together(*voices), 4), 3))
     others = [_melody(100 + n, 30) for n in range(50)]
     names = ["original", *(f"other {n}" for n in range(50))]
-    found = Index.of([original, *others], names, *stride_and_bits).judge(copy)
+    found = Index.of([original, *others], names, None, *stride_and_bits).judge(copy)
     assert found.longest is not None and found.longest.piece == "original"
     assert found.notes >= 64 - 2 * 5  # begins and ends are known to six notes
     first, last = found.longest.bars_there
@@ -78,7 +78,7 @@ def test_pieces_of_their_own_share_nothing() -> None:
 def test_a_piece_shares_all_with_itself() -> None:
     piece = _together(_melody(1, 8), _melody(2, 8, 32, 40))
     for stride, bits in ((1, 64), (6, 16)):
-        found = Index.of([piece], ["it"], stride, bits).judge(piece)
+        found = Index.of([piece], ["it"], None, stride, bits).judge(piece)
         assert found.longest is not None
         assert found.longest.bars[0] == found.longest.bars_there[0] == 1 and found.notes >= 60
         assert found.share > 0.9

@@ -17,8 +17,7 @@ import json
 import re
 import shutil
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -164,8 +163,9 @@ def _credits(lines: list[dict[str, str]]) -> str:
 def build_base(free: Path, out: Path) -> None:
     """Copy all the music, by style: what to learn from, and what is held out to judge the model by."""
     for source in SOURCES:
-        pieces = scan(free / source.folder, allow_drums_only=True, workers=0).pieces
-        learned, held_out = _held_out(source, free, [piece for piece in pieces if _bars(piece) >= LEAST_BARS])
+        corpus = scan(free / source.folder, allow_drums_only=True, workers=0)
+        pieces = [piece for piece in corpus.pieces if _bars(piece) >= LEAST_BARS]
+        learned, held_out = _held_out(source, free, replace(corpus, pieces=pieces))
         for part, chosen in (("train", learned), ("valid", held_out)):
             for piece in chosen:
                 below = piece.path.relative_to(free / source.folder.split("/")[0])
@@ -175,10 +175,11 @@ def build_base(free: Path, out: Path) -> None:
         print(f"{source.style}: {len(learned)} pieces to learn from, {len(held_out)} held out")
 
 
-def _held_out(source: Source, free: Path, pieces: Sequence[Piece]) -> tuple[list[Piece], list[Piece]]:
+def _held_out(source: Source, free: Path, corpus: Corpus) -> tuple[list[Piece], list[Piece]]:
     """The official split of a source where there is one; of performances, those of one excerpt are held out."""
+    pieces = corpus.pieces
     if source.style == "songs":
-        return list(pieces), scan(free / source.folder.replace("train", "valid"), workers=0).pieces
+        return pieces, scan(free / source.folder.replace("train", "valid"), workers=0).pieces
     if source.style == "drums":
         with (free / source.folder / "info.csv").open(newline="") as file:
             train = {row["midi_filename"] for row in csv.DictReader(file) if row["split"] == "train"}
@@ -186,7 +187,8 @@ def _held_out(source: Source, free: Path, pieces: Sequence[Piece]) -> tuple[list
     elif source.style == "performances":
         is_known = [not piece.path.name.startswith(HELD_OUT_EXCERPT) for piece in pieces]
     else:
-        return split(pieces)
+        parts = split(corpus)
+        return parts.learned, parts.held_out
     learned = [piece for piece, known in zip(pieces, is_known, strict=True) if known]
     return learned, [piece for piece, known in zip(pieces, is_known, strict=True) if not known]
 

@@ -225,7 +225,7 @@ def _training_folder(arguments: argparse.Namespace) -> Path:
 
 
 def _require_torch() -> None:
-    if any(find_spec(name) is None for name in ("torch", "onnx", "safetensors")):
+    if any(find_spec(name) is None for name in ("torch", "onnx")):
         raise InputError(f"training needs torch; type: {TRAIN_EXTRA}")
 
 
@@ -245,6 +245,7 @@ def _train(folder: Path, out: Path, arguments: argparse.Namespace, *, overwrite:
         transpose=arguments.transpose,
         allow_drums_only=arguments.drums,
         shard=arguments.shard,
+        index=arguments.index,
     )
     if out.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"{out} lies in {folder}, whose files are learned from; choose another --out.")
@@ -411,6 +412,7 @@ def _compose(model: Path | None, out: Path, arguments: argparse.Namespace) -> Pa
         for path in piece.save_all(out, name):
             print(path)
         scores[name] = piece.sidecar["likeness"]
+        _tell_originality(name, piece.sidecar["originality"])
     if len(scores) > 1:
         ranked = sorted(scores, key=lambda name: -scores[name])
         _tell(
@@ -418,6 +420,25 @@ def _compose(model: Path | None, out: Path, arguments: argparse.Namespace) -> Pa
             + ", ".join(f"{name} ({scores[name]:.2f})" for name in ranked)
         )
     return out / f"{_name(1, options.num)}.mid"
+
+
+def _tell_originality(name: str, found: dict[str, Any] | None) -> None:
+    """One line on what a piece shares with those that were learned from."""
+    from cadenza.originality import LEAST
+
+    if found is None:
+        return
+    longest, usual = found["longest"], found["by_people"]["notes"][1]
+    people = f"95 in 100 pieces by people share at most {usual:.0f}"
+    if longest is None:
+        _tell(f"{name}: shares no passage of {LEAST} notes with a piece learned from ({people})")
+        return
+    here, there = ("{}-{}".format(*bars) for bars in (longest["bars"], longest["bars_there"]))
+    warning = "; it may be memorised, and --original draws another" if found["may_be_memorised"] else ""
+    _tell(
+        f"{name}: shares at most {longest['notes']} notes in a row, bars {here}, with {longest['piece']}, "
+        f"bars {there} ({people}){warning}"
+    )
 
 
 def _keep_music(out: Path, names: Sequence[str], music: dict[str, Path]) -> None:
@@ -633,6 +654,12 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
         help="under torchrun: let each process keep only a part of the network and of its optimiser, "
         "where memory is short",
     )
+    parser.add_argument(
+        "--no-index",
+        dest="index",
+        action="store_false",
+        help="write no hashes of the pieces into the model; what it composes is then not compared with them",
+    )
     _add_reading(parser)
 
 
@@ -652,6 +679,12 @@ def _add_composing_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-p", type=float, help="keep the likeliest values up to this probability")
     parser.add_argument("--top-k", type=_natural, help="keep this many of the likeliest values")
     parser.add_argument("--min-p", type=float, help="drop values below this share of the second likeliest")
+    parser.add_argument(
+        "--original",
+        action="store_true",
+        default=None,
+        help="draw a piece anew if it shares a longer passage with one learned from than pieces by people do",
+    )
     _add_music(parser.add_argument_group("out of your own music"))
     _add_controls(parser.add_argument_group("what every piece keeps to"))
 

@@ -21,6 +21,7 @@ from cadenza.leaning import Leaning
 from cadenza.likeness import likeness
 from cadenza.model_folder import ModelFolder, bundled_model
 from cadenza.options import ComposeOptions
+from cadenza.originality import Originality
 from cadenza.repertoire import Repertoire
 from cadenza.runtime import GraphModel
 from cadenza.sampling import IntArray, SamplingOptions, generate
@@ -31,6 +32,8 @@ from cadenza.version import __version__
 from cadenza.workers import in_processes, team
 
 BATCH = 8  # candidates composed side by side; what a piece is like may depend on its neighbours
+ATTEMPTS = 8  # at a piece that must be original
+KEEPING_NOTES = ("humanise", "orchestrate")  # the uses that play a user's notes, and add none
 BARS_WORTH_A_PROCESS = 400  # about where two processes draw level with one, their start included
 
 
@@ -55,6 +58,7 @@ class Composition:
 
 
 Music = Score | str | Path
+Judged = tuple[Score, Originality | None]
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,11 @@ class Composer:
     def _orders(self, options: ComposeOptions, use: str | None, music: Music | None) -> list[Order]:
         seed = secrets.randbelow(2**31) if options.seed is None else options.seed
         sampling = options.sampling(self.folder.sampling)
+        if options.original and self.folder.index is None:
+            raise InputError(
+                "the model has no index of the pieces that it learned from, and cannot tell what is original; "
+                "train it again without --no-index."
+            )
         repertoire = self._repertoire(options)
         task = task_of(
             use, music, options, self.representation, repertoire, self._leaning(options, repertoire)
@@ -228,18 +237,47 @@ class Composer:
     def fill(self, order: Order, count: Callable[[int], None] | None = None) -> list[Composition]:
         """Compose the pieces of one order; `count` is told how many events each step brings."""
         numbers = range(order.first, min(order.first + BATCH, order.options.num))
+        found = self._draw(order, numbers, 1, count)
+        for attempt in range(2, ATTEMPTS + 1) if order.options.original else ():
+            copies = [number for number in numbers if self._may_be_memorised(found[number])]
+            for number, (score, shared) in (
+                self._draw(order, copies, attempt, count).items() if copies else ()
+            ):
+                before = found[number][1]
+                assert shared is not None and before is not None
+                if shared.notes < before.notes:
+                    found[number] = score, shared
+        return [
+            Composition(score, self._sidecar(score, shared, order, number + 1))
+            for number, (score, shared) in found.items()
+        ]
+
+    def _draw(
+        self, order: Order, numbers: Sequence[int], attempt: int, count: Callable[[int], None] | None
+    ) -> dict[int, Judged]:
+        """Candidates of these numbers, with what they share with the pieces that were learned from."""
         grammars, told = [order.task.begin(number, order.seed) for number in numbers], order.task.told
-        randoms = [np.random.default_rng([order.seed, number]) for number in numbers]
-        schema = self.representation.schema
-        stream = generate(self.graph, grammars, schema, order.sampling, randoms, told)
-        found = []
+        again = [attempt] if attempt > 1 else []
+        randoms = [np.random.default_rng([order.seed, number, *again]) for number in numbers]
+        stream = generate(self.graph, grammars, self.representation.schema, order.sampling, randoms, told)
+        found: dict[int, Judged] = {}
         pieces = _collect(stream, len(numbers), told, count)
         for number, grammar, events in zip(numbers, grammars, pieces, strict=True):
             score = order.task.score(events, grammar)
-            found.append(Composition(score, self._sidecar(score, order, number + 1)))
+            found[number] = score, self._judge(score, order)
         return found
 
-    def _sidecar(self, score: Score, order: Order, piece: int) -> dict[str, Any]:
+    def _judge(self, score: Score, order: Order) -> Originality | None:
+        """What a piece's new notes share with those learned from; None if nobody can tell, or it has no new ones."""
+        if self.folder.index is None or order.use in KEEPING_NOTES:
+            return None
+        return self.folder.index.judge(score, order.task.start)
+
+    def _may_be_memorised(self, candidate: Judged) -> bool:
+        shared = candidate[1]
+        return shared is not None and self.folder.baseline.is_exceeded_by(shared)
+
+    def _sidecar(self, score: Score, shared: Originality | None, order: Order, piece: int) -> dict[str, Any]:
         made_from = {"use": order.use, "file": order.file, "digest": order.task.digest}
         return {
             "piece": piece,
@@ -252,6 +290,13 @@ class Composer:
                 "precision": self.precision,
             },
             "version": __version__,
+            "originality": None
+            if shared is None
+            else {
+                **shared.to_dict(),
+                "may_be_memorised": self._may_be_memorised((score, shared)),
+                "by_people": asdict(self.folder.baseline),
+            },
             "likeness": round(likeness(score, self.folder.usual, order.task.start), 4),
             "statistics": {name: round(value, 4) for name, value in describe(score).items()},
         }

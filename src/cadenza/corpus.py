@@ -19,7 +19,7 @@ from cadenza.errors import InputError, MidiError
 from cadenza.library import Entry, Library, Stamp, stamp_of
 from cadenza.midi import MIDI_SUFFIXES, read_midi
 from cadenza.score import DRUM_KIT, Score, estimate_key, instrument_name, pitch_name, seconds_at
-from cadenza.timing import Timing, classify_timing, has_unknown_bars, lay_on_grid
+from cadenza.timing import Timing, classify_timing, has_unknown_bars, lay_on_grid, leading_bars
 from cadenza.workers import losses_told, process_pool, team
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Piece:
     timing: Timing
     style: str
     fingerprint: str
+    leading_bars: int  # of the file, before the score
 
 
 @dataclass
@@ -257,6 +258,7 @@ def _examine_score(score: Score) -> Entry:
         return _unusable("too long", str(error), **known)
     known |= {
         "fingerprint": _fingerprint(laid),
+        "leading_bars": leading_bars(score, laid),
         "only_drums": int(score.notes["instrument"].min()) >= DRUM_KIT,
     }
     return Entry({"verdict": "ok", "reason": "", **known}, laid)
@@ -289,7 +291,9 @@ class _Judge:
         parts = path.relative_to(self.root).parts
         style = parts[0] if len(parts) > 1 else ""
         timing = report.facts["timing"]
-        self.pieces.append(Piece(path, entry.score, timing, style, known["fingerprint"]))
+        self.pieces.append(
+            Piece(path, entry.score, timing, style, known["fingerprint"], known["leading_bars"])
+        )
         return report
 
 

@@ -2,28 +2,64 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from cadenza.corpus import Piece
-from cadenza.originality import Index
+from cadenza.corpus import Corpus, Piece
+from cadenza.likeness import first_bars
+from cadenza.originality import Baseline, Index
 
 # Notes in a row that two pieces share. Different pieces of the free corpora share at most 54, settings of one tune 144.
 SAME_TUNE = 64
+BASELINE_BARS = 32  # of every piece
+FEW_PIECES = 20  # held out: too few for a baseline
 
 
-def split(pieces: Sequence[Piece]) -> tuple[list[Piece], list[Piece]]:
-    """Pieces to learn from and pieces held out: the same for the same set, whatever order or seed.
+@dataclass(frozen=True)
+class Split:
+    """Pieces to learn from, pieces held out, and the index of the former."""
+
+    learned: list[Piece]
+    held_out: list[Piece]
+    index: Index
+
+    def baseline(self) -> Baseline:
+        """What the held-out pieces share with those learned from; where they are few, also what each of the latter
+        shares with the others, if it is no tune of theirs."""
+        found = [self.index.judge(first_bars(piece.score, BASELINE_BARS)) for piece in self.held_out]
+        if len(found) < FEW_PIECES:
+            others = [
+                self.index.judge(first_bars(piece.score, BASELINE_BARS), other_than=number)
+                for number, piece in enumerate(self.learned)
+            ]
+            found += [each for each in others if each.notes < SAME_TUNE]
+        return Baseline.of(found)
+
+
+def split(corpus: Corpus) -> Split:
+    """Hold some pieces of a corpus out: the same of the same set, whatever order or seed.
 
     A tenth is held out, at most 60; of small sets a fifth, at least one. What shares a tune with a piece that is
     learned from is learned from, too, unless all of them do.
     """
-    ordered = sorted(pieces, key=lambda piece: piece.fingerprint)
+    ordered = sorted(corpus.pieces, key=lambda piece: piece.fingerprint)
     share = 0.2 if len(ordered) < 30 else 0.1
     number = min(60, max(1, round(share * len(ordered))))
     learned, held_out = ordered[number:], ordered[:number]
-    index = Index.of([piece.score for piece in learned], [piece.fingerprint for piece in learned])
-    known = [index.judge(piece.score).notes >= SAME_TUNE for piece in held_out]
-    if all(known):
-        return learned, held_out
-    learned += [piece for piece, is_known in zip(held_out, known, strict=True) if is_known]
-    return learned, [piece for piece, is_known in zip(held_out, known, strict=True) if not is_known]
+    index = _index(learned, corpus.root)
+    known = [piece for piece in held_out if index.judge(piece.score).notes >= SAME_TUNE]
+    if not known or len(known) == len(held_out):
+        return Split(learned, held_out, index)
+    names = {piece.fingerprint for piece in known}
+    others = [piece for piece in held_out if piece.fingerprint not in names]
+    return Split(learned + known, others, index.joined(_index(known, corpus.root)))
+
+
+def _index(pieces: Sequence[Piece], root: Path) -> Index:
+    return Index.of(
+        [piece.score for piece in pieces],
+        [os.fsencode(piece.path.relative_to(root)).decode(errors="backslashreplace") for piece in pieces],
+        [piece.leading_bars for piece in pieces],
+    )

@@ -3,6 +3,7 @@
 config.json          format version, network, how it was trained and on what
 representation.json  how music becomes events, and what the corpus uses
 model.safetensors    the weights
+originality.safetensors      hashes of the pieces that were learned from (see `originality`), if wanted
 graph-fp32/, graph-int8/   the graphs that composing runs (see `graph`)
 training-log.jsonl, loss.svg, README.md
 training-state.safetensors   only while training can be resumed
@@ -22,13 +23,15 @@ from cadenza.character import Character
 from cadenza.dataset import Representation
 from cadenza.errors import InputError, ModelError
 from cadenza.events import NoteEvents
+from cadenza.originality import Baseline, Index
 from cadenza.repertoire import Repertoire
 from cadenza.runtime import GraphModel
 from cadenza.sampling import SamplingOptions
 from cadenza.tokens import NotesAndChords
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 CONFIG, REPRESENTATION, WEIGHTS = "config.json", "representation.json", "model.safetensors"
+INDEX = "originality.safetensors"
 LOG, CURVE, CARD, STATE = "training-log.jsonl", "loss.svg", "README.md", "training-state.safetensors"
 
 
@@ -95,7 +98,7 @@ class ModelFolder:
             SamplingOptions(**folder.sampling)
             if not isinstance(config["graphs"], list):
                 raise TypeError("precisions are a list")
-            _ = folder.usual
+            _ = folder.usual, folder.baseline
         except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
             raise ModelError(f"{path / CONFIG}: damaged; restore the file or train again.") from error
         return folder
@@ -117,6 +120,16 @@ class ModelFolder:
     def usual(self) -> dict[str, tuple[float, float]]:
         """The usual range of every measure by which pieces are ranked (see `likeness`)."""
         return {name: (float(low), float(high)) for name, (low, high) in self.config["usual"].items()}
+
+    @property
+    def baseline(self) -> Baseline:
+        """What pieces by people share with those learned from."""
+        return Baseline.from_dict(self.config["originality"])
+
+    @cached_property
+    def index(self) -> Index | None:
+        """Of the pieces that were learned from, if the model has one."""
+        return Index.load(self.path / INDEX) if (self.path / INDEX).exists() else None
 
     def graph(self, precision: str, threads: int = 1) -> GraphModel:
         """The graphs of one precision, "int8" or "fp32"."""

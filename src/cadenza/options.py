@@ -34,6 +34,7 @@ class ComposeOptions:
     fill_bars: str | None = None  # that are filled: "9-12, 17"; None fills all
     tracks: str | None = None  # the instruments that are new where a gap is filled: "bass, drums"
     amount: float | None = None  # how much is varied, 0 .. 1
+    original: bool | None = None  # pieces that may be memorised are drawn anew
     # Controls, in the words of `controls.parse_controls`; None leaves it to the model.
     key: str | None = None  # "D minor", "F# dorian"
     scale: str | None = None  # "C E G A"
@@ -98,11 +99,14 @@ def _check_types(options: ComposeOptions) -> None:
         "int": ("a whole number", (int,)),
         "float": ("a number", (int, float)),
         "str": ("a text", (str,)),
+        "bool": ("true or false", (bool,)),
     }
     for option in fields(options):
         value, (what, types) = getattr(options, option.name), kinds[str(option.type).partition(" ")[0]]
         optional = str(option.type).endswith("None")
-        if (value is None and optional) or (isinstance(value, types) and not isinstance(value, bool)):
+        if (value is None and optional) or (
+            isinstance(value, types) and isinstance(value, bool) == (types == (bool,))
+        ):
             continue
         raise InputError(f"{option.name.replace('_', ' ')} must be {what}, not {value!r}.")
 

@@ -6,6 +6,7 @@ or slower, and with another voice beside it.
 
 Of a piece that others are compared with, hashes of rows of six notes are kept: of two files all rows, of a corpus every
 sixth, in 16 bits. One such row is like another by accident; two that follow each other in both pieces hardly are.
+Drums have no lines, and a free performance, whose times hardly come twice, shares passages with its own copies alone.
 
 Source of the method: fingerprints of k-grams, as Schleimer, Wilkerson and Aiken, "Winnowing", SIGMOD 2003, use them to
 find copied documents; here the kept ones lie at fixed distances, and all rows of the piece in question are looked up.
@@ -13,41 +14,55 @@ find copied documents; here the kept ones lie at fixed distances, and all rows o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
+from cadenza.errors import ModelError
 from cadenza.events import NoteEvents
+from cadenza.files import write_atomic
 from cadenza.score import DRUM_KIT, NoteArray, Score, bar_lines, nearest_steps
 from cadenza.source import Source
 
 IntArray = NDArray[np.int64]
-HashArray = NDArray[np.uint64]
+HashArray = NDArray[np.unsignedinteger[Any]]
 
 ROW = 6  # notes that are hashed together
 BITS = 16  # of a kept hash
 STEPS_PER_QUARTER = 12
 LEAST = 2 * ROW  # notes of a passage; shorter ones all music shares
+MOST_BARS = 65_535  # that are told apart
 COMMON = 16  # rows that occur so much more often than chance has it are no sign of a copy
+_ARRAYS = ("hashes", "bars", "spans", "lengths", "piece_of")
 _MULTIPLIERS = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))
 
 
 @dataclass(frozen=True)
 class Line:
-    """The highest or the lowest notes of an instrument: steps, keys and bars (N,), the latter counted from 1."""
+    """The highest or the lowest notes of an instrument: ticks, steps, keys and bars (N,), the latter counted from 1."""
 
+    tick: IntArray
     step: IntArray
     pitch: IntArray
     bar: IntArray
 
-    def rows(self) -> HashArray:
+    def since(self, tick: int) -> Line:
+        """Its notes from a tick on."""
+        first = int(np.searchsorted(self.tick, tick))
+        return Line(self.tick[first:], self.step[first:], self.pitch[first:], self.bar[first:])
+
+    def rows(self, bits: int) -> HashArray:
         """A hash for each row of notes (N - ROW + 1,), the same for transposed and faster or slower ones."""
         if len(self.step) < ROW:
-            return np.zeros(0, np.uint64)
+            return np.zeros(0, _kind(bits))
         times, intervals = (
             np.lib.stride_tricks.sliding_window_view(np.diff(values), ROW - 1)
             for values in (self.step, self.pitch)
@@ -56,14 +71,14 @@ class Line:
         found = np.zeros(len(times), np.uint64)
         for values in (*intervals.T, *proportions.T):
             found = _mixed(found + values.astype(np.uint64))
-        return found
+        return (found & np.uint64(2**bits - 1)).astype(_kind(bits))
 
 
-def _mixed(values: HashArray) -> HashArray:
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Scrambled: every bit depends on all (the finaliser of SplitMix64, with other constants)."""
     for multiplier, shift in zip(_MULTIPLIERS, (31, 29), strict=True):
         values = (values ^ (values >> np.uint64(shift))) * multiplier
-    mixed: HashArray = values ^ (values >> np.uint64(32))
+    mixed: NDArray[np.uint64] = values ^ (values >> np.uint64(32))
     return mixed
 
 
@@ -79,7 +94,11 @@ def lines_of(score: Score) -> list[Line]:
         for part in [high] if np.array_equal(high, low) else [high, low]:
             step = nearest_steps(part["onset"], score.ticks_per_quarter, STEPS_PER_QUARTER)
             bar = np.searchsorted(bars, part["onset"], side="right")
-            found.append(Line(step, part["pitch"].astype(np.int64), bar.astype(np.int64)))
+            found.append(
+                Line(
+                    part["onset"].astype(np.int64), step, part["pitch"].astype(np.int64), bar.astype(np.int64)
+                )
+            )
     return found
 
 
@@ -128,48 +147,155 @@ class Originality:
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """What pieces by people share with what was learned from: median and 95th percentile."""
+
+    pieces: int
+    notes: tuple[float, float]  # of the longest passage in the first 32 bars
+    share: tuple[float, float]
+
+    @classmethod
+    def of(cls, found: Sequence[Originality]) -> Baseline:
+        """Of what some pieces share, at least one."""
+        notes, share = (
+            tuple(np.quantile([getattr(each, name) for each in found], (0.5, 0.95)).tolist())
+            for name in ("notes", "share")
+        )
+        return cls(len(found), notes, share)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Baseline:
+        """Inverse of `asdict`; raises KeyError, TypeError or ValueError if it is damaged."""
+        (a, b), (c, d) = data["notes"], data["share"]
+        return cls(int(data["pieces"]), (float(a), float(b)), (float(c), float(d)))
+
+    def is_exceeded_by(self, found: Originality) -> bool:
+        """Whether a piece may be memorised: what 95 in 100 pieces by people share is shorter."""
+        return found.notes > max(self.notes[1], LEAST)
+
+
+@dataclass(frozen=True)
 class Index:
     """Rows of pieces, line after line, of which those `stride` notes apart are kept, with `bits` of their hashes."""
 
     pieces: tuple[str, ...]  # their names
     hashes: HashArray  # (R,) of the kept rows
-    bars: IntArray  # (R,) in which they begin
-    last_bars: IntArray  # (R,) in which they end
-    line_of: IntArray  # (R,) number of the line of each
-    piece_of: IntArray  # (L,) number of the piece of each line
+    bars: NDArray[np.uint16]  # (R,) in which they begin, counted from 1
+    spans: NDArray[np.uint8]  # (R,) how many bars later they end
+    lengths: NDArray[np.uint32]  # (L,) how many kept rows each line has
+    piece_of: NDArray[np.uint32]  # (L,) number of the piece of each line
     stride: int = ROW
     bits: int = BITS
 
     @classmethod
-    def of(cls, scores: Sequence[Score], pieces: Sequence[str], stride: int = ROW, bits: int = BITS) -> Index:
-        """Of scores whose notes lie on the grid, with a name for each."""
-        lines = [(n, line) for n, score in enumerate(scores) for line in lines_of(score)]
-        rows = [line.rows()[::stride] & _mask(bits) for _, line in lines]
-        bars = [line.bar[: max(0, len(line.bar) - ROW + 1) : stride] for _, line in lines]
-        last_bars = [line.bar[ROW - 1 :: stride] for _, line in lines]
+    def of(
+        cls,
+        scores: Sequence[Score],
+        pieces: Sequence[str],
+        leading_bars: Sequence[int] | None = None,
+        stride: int = ROW,
+        bits: int = BITS,
+    ) -> Index:
+        """Of scores whose notes lie on the grid, with a name for each.
+
+        leading_bars: how many bars come before each score in its file.
+        """
+        parts = [np.zeros((3, 0), np.int64)]
+        hashes: list[HashArray] = [np.zeros(0, _kind(bits))]
+        piece_of: list[int] = []
+        for number, score in enumerate(scores):
+            before = leading_bars[number] if leading_bars else 0
+            for line in lines_of(score):
+                rows = line.rows(bits)[::stride]
+                first, last = (
+                    line.bar[: max(0, len(line.bar) - ROW + 1) : stride],
+                    line.bar[ROW - 1 :: stride],
+                )
+                hashes.append(rows)
+                parts.append(np.stack([first + before, last - first, np.full(len(rows), len(piece_of))]))
+                piece_of.append(number)
+        bars, spans, line_of = np.concatenate(parts, axis=1)
         return cls(
             tuple(pieces),
-            np.concatenate([np.zeros(0, np.uint64), *rows]),
-            np.concatenate([np.zeros(0, np.int64), *bars]),
-            np.concatenate([np.zeros(0, np.int64), *last_bars]),
-            np.repeat(np.arange(len(lines)), [len(part) for part in rows]),
-            np.array([n for n, _ in lines], np.int64),
+            np.concatenate(hashes),
+            np.minimum(bars, MOST_BARS).astype(np.uint16),
+            np.minimum(spans, 255).astype(np.uint8),
+            np.bincount(line_of, minlength=len(piece_of)).astype(np.uint32),
+            np.array(piece_of, np.uint32),
             stride,
             bits,
         )
+
+    def joined(self, other: Index) -> Index:
+        """Both, which are of the same kind."""
+        assert (self.stride, self.bits) == (other.stride, other.bits)
+        moved = replace(other, piece_of=other.piece_of + np.uint32(len(self.pieces)))
+        arrays: dict[str, Any] = {
+            name: np.concatenate([getattr(self, name), getattr(moved, name)]) for name in _ARRAYS
+        }
+        return replace(self, pieces=self.pieces + other.pieces, **arrays)
+
+    # -- on disk ----------------------------------------------------------------------------------
+
+    def save(self, path: Path) -> None:
+        """Write it whole or not at all."""
+        facts = {"pieces": json.dumps(self.pieces), "stride": str(self.stride), "bits": str(self.bits)}
+        write_atomic(path, save({name: getattr(self, name) for name in _ARRAYS}, facts))
+
+    @classmethod
+    def load(cls, path: Path) -> Index:
+        """Inverse of `save`; raises ModelError if the file is damaged."""
+        try:
+            with safe_open(path, framework="numpy") as file:
+                facts, arrays = file.metadata(), {name: file.get_tensor(name) for name in _ARRAYS}
+            pieces = tuple(map(str, json.loads(facts["pieces"])))
+            found = cls(pieces, **arrays, stride=int(facts["stride"]), bits=int(facts["bits"]))
+            found._check()
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{path}: damaged; restore the file or train again.") from error
+        return found
+
+    def _check(self) -> None:
+        kinds = (_kind(self.bits), np.uint16, np.uint8, np.uint32, np.uint32)
+        lengths = (
+            len(self.hashes),
+            len(self.hashes),
+            len(self.hashes),
+            len(self.piece_of),
+            len(self.piece_of),
+        )
+        for name, kind, length in zip(_ARRAYS, kinds, lengths, strict=True):
+            array = getattr(self, name)
+            if array.shape != (length,) or array.dtype != kind:
+                raise ValueError(f"{name} are of another kind")
+        good = self.stride >= 1 and int(self.lengths.sum(dtype=np.int64)) == len(self.hashes)
+        if not good or (self.piece_of >= len(self.pieces)).any():
+            raise ValueError("parts disagree")
+
+    # -- looking up -------------------------------------------------------------------------------
 
     @cached_property
     def _order(self) -> tuple[IntArray, HashArray]:
         order = np.argsort(self.hashes, kind="stable")
         return order, self.hashes[order]
 
-    def judge(self, score: Score) -> Originality:
-        """What a score, whose notes lie on the grid, shares with these pieces."""
-        lines = lines_of(score)
+    @cached_property
+    def _line_of(self) -> IntArray:
+        return np.repeat(np.arange(len(self.lengths)), self.lengths)
+
+    def judge(self, score: Score, start: int = 0, other_than: int | None = None) -> Originality:
+        """What a score, whose notes lie on the grid, shares with these pieces in what begins at tick `start` or later.
+
+        other_than: the number of a piece that does not count.
+        """
+        lines = [line for line in (line.since(start) for line in lines_of(score)) if len(line.tick)]
         longest: Passage | None = None
         shared = 0
         for line in lines:
-            first, row, length = self._runs(line.rows() & _mask(self.bits))
+            first, row, length = self._runs(line.rows(self.bits))
+            if other_than is not None:
+                others = self.piece_of[self._line_of[row]] != other_than
+                first, row, length = first[others], row[others], length[others]
             notes = self._notes(length)
             keep = notes >= LEAST
             first, row, length, notes = first[keep], row[keep], length[keep], notes[keep]
@@ -212,18 +338,18 @@ class Index:
             q, k = query[alive] + distance * self.stride, kept[alive] + distance
             inside = (q >= 0) & (q < len(rows)) & (k >= 0) & (k < len(self.hashes))
             alive, q, k = alive[inside], q[inside], k[inside]
-            same = (rows[q] == self.hashes[k]) & (self.line_of[k] == self.line_of[kept[alive]])
+            same = (rows[q] == self.hashes[k]) & (self._line_of[k] == self._line_of[kept[alive]])
             alive = alive[same]
             found[alive] += 1
         return found
 
     def _passage(self, line: Line, first: int, row: int, length: int) -> Passage:
-        notes = int(self._notes(np.int64(length)))
+        notes, last = int(self._notes(np.int64(length))), row + length - 1
         return Passage(
             notes,
             (int(line.bar[first]), int(line.bar[first + notes - 1])),
-            self.pieces[int(self.piece_of[self.line_of[row]])],
-            (int(self.bars[row]), int(self.last_bars[row + length - 1])),
+            self.pieces[int(self.piece_of[self._line_of[row]])],
+            (int(self.bars[row]), int(self.bars[last]) + int(self.spans[last])),
         )
 
 
@@ -233,15 +359,13 @@ def compare(first: Score, second: Score, name: str) -> Originality:
     Raises InputError for a piece without notes, or one that is too long.
     """
     one, other = (Source.of(score, NoteEvents()) for score in (first, second))
-    found = Index.of([other.laid], [name], stride=1, bits=64).judge(one.laid)
+    found = Index.of([other.laid], [name], [other.leading_bars], stride=1, bits=64).judge(one.laid)
     if found.longest is None:
         return found
-    bars, there = (
-        (low + source.leading_bars, high + source.leading_bars)
-        for source, (low, high) in ((one, found.longest.bars), (other, found.longest.bars_there))
-    )
-    return replace(found, longest=replace(found.longest, bars=bars, bars_there=there))
+    low, high = found.longest.bars
+    bars = (low + one.leading_bars, high + one.leading_bars)
+    return replace(found, longest=replace(found.longest, bars=bars))
 
 
-def _mask(bits: int) -> np.uint64:
-    return np.uint64(2**bits - 1)
+def _kind(bits: int) -> type[np.unsignedinteger[Any]]:
+    return np.uint16 if bits <= 16 else np.uint64

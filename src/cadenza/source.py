@@ -18,8 +18,8 @@ from cadenza.context import Bars, bars_of
 from cadenza.errors import InputError
 from cadenza.events import NoteEvents, kinds_of
 from cadenza.gaps import Gap
-from cadenza.score import DRUM_KIT, NOTE, IntArray, NoteArray, Score, bar_ticks, seconds_at, sort_notes
-from cadenza.timing import FREE_QPM, classify_timing, lay_on_grid
+from cadenza.score import DRUM_KIT, NOTE, IntArray, NoteArray, Score, seconds_at, sort_notes
+from cadenza.timing import FREE_QPM, classify_timing, lay_on_grid, leading_bars
 from cadenza.vocabulary import (
     KIND,
     N_KINDS,
@@ -95,12 +95,7 @@ class Source:
     @cached_property
     def leading_bars(self) -> int:
         """Empty bars at the start of the file, which events leave out."""
-        if self.laid.is_free:
-            return 0
-        first = self.laid.metres[0] if len(self.laid.metres) else None
-        metre = (4, 4) if first is None else (int(first["numerator"]), int(first["denominator"]))
-        bar = bar_ticks(*metre, self.score.ticks_per_quarter)
-        return max(0, self._offset) // bar
+        return leading_bars(self.score, self.laid)
 
     @cached_property
     def _factor(self) -> int:

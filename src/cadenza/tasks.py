@@ -128,10 +128,10 @@ _DOING = {
 }
 # Of the options that not every task knows, those that each does.
 _ALLOWED: dict[str | None, tuple[str, ...]] = {
-    None: (*CONTROLS, "style", "mood"),
-    "prompt": (*CONTROLS, "style", "mood", "prompt_bars"),
-    "infill": ("fill_bars", "tracks", "key", "scale", "ranges", "polyphony"),
-    "vary": ("fill_bars", "tracks", "amount", "key", "scale", "ranges", "polyphony"),
+    None: (*CONTROLS, "style", "mood", "original"),
+    "prompt": (*CONTROLS, "style", "mood", "original", "prompt_bars"),
+    "infill": ("fill_bars", "tracks", "key", "scale", "ranges", "polyphony", "original"),
+    "vary": ("fill_bars", "tracks", "amount", "key", "scale", "ranges", "polyphony", "original"),
     "humanise": (),
     "orchestrate": ("instruments", "ranges"),
 }

@@ -134,6 +134,15 @@ def _bar_line_evidence(score: Score, offset: float, slots: int) -> NDArray[np.fl
     )
 
 
+def leading_bars(score: Score, laid: Score) -> int:
+    """How many bars of a score come before those of the same score laid on its own grid."""
+    if laid.is_free:
+        return 0
+    ratio = score.ticks_per_quarter / laid.ticks_per_quarter
+    earlier = _first_onset(score) - ratio * _first_onset(laid)
+    return max(0, int(earlier // bar_ticks(*_first_metre(laid), score.ticks_per_quarter)))
+
+
 def _first_metre(score: Score) -> tuple[int, int]:
     if not len(score.metres):
         return 4, 4

@@ -49,12 +49,14 @@ from cadenza.model_folder import (
     CONFIG,
     CURVE,
     FORMAT_VERSION,
+    INDEX,
     LOG,
     REPRESENTATION,
     STATE,
     WEIGHTS,
 )
 from cadenza.models import LanguageModel, ModelConfig, build_model
+from cadenza.originality import Baseline, Index
 from cadenza.presets import PRESETS
 from cadenza.processes import Processes
 from cadenza.repertoire import Repertoire
@@ -84,6 +86,7 @@ class TrainingOptions:
     velocity_levels: int = 16
     transpose: int | None = None  # up to so many semitones, up or down; None: none in short runs, else 6
     allow_drums_only: bool = False
+    index: bool = True  # by which composed pieces are told from those learned from (see `originality`)
     graphs: tuple[str, ...] | None = None  # "fp32", "int8": those to write; None takes the preset's
     shard: bool = False  # each of several processes keeps only a part of the network and of its optimiser
 
@@ -138,13 +141,16 @@ class Prepared:
     character: Character
     styles: dict[str, Repertoire]
     warnings: list[str]
+    index: Index  # of the pieces that are learned from
+    baseline: Baseline
 
 
 def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None = None) -> Prepared:
     """Read the folder, hold pieces out, choose the representation; raises InputError if too little is usable."""
     corpus = corpus or scan(folder, allow_drums_only=options.allow_drums_only)
     corpus.require_pieces(2)
-    train_pieces, held_out = split(corpus.pieces)
+    parts = split(corpus)
+    train_pieces, held_out = parts.learned, parts.held_out
     preset = PRESETS[options.preset]
     warnings = []
     if len(corpus.pieces) < 20:
@@ -172,7 +178,18 @@ def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None 
         for name in character.styles:
             of_style = [e for e, piece in zip(encoded, train_pieces, strict=True) if piece.style == name]
             styles[name] = Repertoire.of(of_style)
-    return Prepared(corpus, train_pieces, held_out, representation, repertoire, character, styles, warnings)
+    return Prepared(
+        corpus,
+        train_pieces,
+        held_out,
+        representation,
+        repertoire,
+        character,
+        styles,
+        warnings,
+        parts.index,
+        parts.baseline(),
+    )
 
 
 def train(
@@ -492,6 +509,7 @@ class _Run:
     def _write_model(self) -> None:
         weights = {name: tensor.cpu().contiguous() for name, tensor in self.best_weights.items()}
         (self.out / CONFIG).unlink(missing_ok=True)  # until all files are of one model, it is none
+        (self.out / INDEX).unlink(missing_ok=True)
         for graphs in self.out.glob("graph-*"):
             shutil.rmtree(graphs)
         write_atomic(self.out / WEIGHTS, save_tensors(weights))
@@ -503,6 +521,8 @@ class _Run:
             "styles": {name: part.to_dict() for name, part in self.prepared.styles.items()},
         }
         write_graphs(self.out, weights, asdict(self.model_config), self.prepared.representation, self.graphs)
+        if self.options.index:
+            self.prepared.index.save(self.out / INDEX)
         write_atomic(self.out / REPRESENTATION, json.dumps(representation, indent=1) + "\n")
         write_atomic(self.out / CARD, write_card(config, self.prepared.character.thirds))
         write_atomic(
@@ -534,6 +554,7 @@ class _Run:
                 "by_field": likelihood.by_field(),
                 "notes": likelihood.notes,
             },
+            "originality": asdict(self.prepared.baseline),
             "usual": usual([piece.score for piece in self.prepared.train]),
             "sampling": self.preset.sampling_when_short if self._is_short else self.preset.sampling,
         }
