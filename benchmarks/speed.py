@@ -225,7 +225,7 @@ def _run(bench: Bench, preset: str) -> _Run:
     """A training run that `_step` takes step by step; nothing is written."""
     from cadenza.training import TrainingOptions, _Run, prepare
 
-    options = TrainingOptions(preset=preset, minutes=60.0)
+    options = TrainingOptions(preset=preset, minutes=60.0, base=None)
     prepared = prepare(bench.corpus.root, options, bench.corpus)
     return _Run(prepared, options, bench.scratch / preset)
 

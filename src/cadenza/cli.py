@@ -236,6 +236,7 @@ def _train(folder: Path, out: Path, arguments: argparse.Namespace, *, overwrite:
     options = training.TrainingOptions(
         preset=arguments.preset,
         architecture=arguments.model_kind,
+        base=None if arguments.from_scratch else arguments.base or training.AUTO,
         minutes=arguments.minutes,
         epochs=arguments.epochs,
         seed=arguments.seed or 0,
@@ -627,6 +628,15 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bundled", action="store_true", help="learn from the corpus that ships with cadenza"
     )
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
+        "--from",
+        dest="base",
+        metavar="MODEL",
+        type=Path,
+        help="go on from this model (default with preset small: the bundled one)",
+    )
+    start.add_argument("--from-scratch", action="store_true", help="begin with a network that knows nothing")
     parser.add_argument("--model", dest="model_kind", choices=ARCHITECTURES, help="kind of network")
     parser.add_argument("--preset", choices=tuple(PRESETS), default="small", help=presets)
     length = parser.add_mutually_exclusive_group()
@@ -634,12 +644,11 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     length.add_argument("--epochs", type=_positive, help="how often to go through the files instead")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     parser.add_argument(
-        "--steps-per-quarter", type=_natural, default=12, help="grid (default 12; not in preset tutorial)"
+        "--steps-per-quarter", type=_natural, help="grid (default 12; not in preset tutorial)"
     )
     parser.add_argument(
         "--velocity-levels",
         type=_natural,
-        default=16,
         help="loudness levels (default 16; not in preset tutorial)",
     )
     parser.add_argument(

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
@@ -40,7 +41,7 @@ from cadenza.errors import InputError, ModelError
 from cadenza.evaluation import Likelihood
 from cadenza.events import EncodedPiece, NoteEvents
 from cadenza.files import write_atomic
-from cadenza.holdout import split
+from cadenza.holdout import SAME_TUNE, split
 from cadenza.learner import Learner, Recipe, autocast, choose_device, to_device, with_prefix
 from cadenza.likeness import usual
 from cadenza.model_card import loss_curve_svg, write_card
@@ -54,6 +55,8 @@ from cadenza.model_folder import (
     REPRESENTATION,
     STATE,
     WEIGHTS,
+    ModelFolder,
+    bundled_model,
 )
 from cadenza.models import LanguageModel, ModelConfig, build_model
 from cadenza.originality import Baseline, Index
@@ -64,8 +67,10 @@ from cadenza.tokens import NotesAndChords
 from cadenza.version import __version__
 
 CHECKPOINT_SECONDS = 30.0
+AUTO, DEFAULT_PRESET = "auto", "small"
 PERFORMANCE_SHARE = 0.1  # of pieces that leave the grid; from here on notes may
 SMALL_CORPUS_NOTES, SMALL_CORPUS_DROPOUT = 50_000, 0.3
+FINE_TUNING = 0.3  # of the highest learning rate, for a network that knows music already
 SHORT_RUN_MINUTES = 5.0  # within which no key is heard often enough for transposition to pay
 EVALUATION_NOTES = 15_000  # held-out notes that progress is measured on
 EVALUATIONS = 12  # in a run
@@ -78,12 +83,15 @@ class TrainingOptions:
 
     preset: str = "small"
     architecture: str | None = None  # "lstm", "gru" or "transformer"; None takes the preset's
+    # The model to go on from, whose network and grid are kept; "auto" takes the bundled one unless other options
+    # ask for another network or grid, None begins from scratch.
+    base: str | Path | None = "auto"
     minutes: float | None = None
     epochs: float | None = None
     seed: int = 0
     device: str = "auto"
-    steps_per_quarter: int = 12
-    velocity_levels: int = 16
+    steps_per_quarter: int | None = None  # None stands for 12
+    velocity_levels: int | None = None  # None stands for 16
     transpose: int | None = None  # up to so many semitones, up or down; None: none in short runs, else 6
     allow_drums_only: bool = False
     index: bool = True  # by which composed pieces are told from those learned from (see `originality`)
@@ -103,10 +111,26 @@ class TrainingOptions:
             raise InputError("transpose must be between 0 and 12 semitones.")
         if self.epochs is not None and not 0 < self.epochs < 1e6:
             raise InputError("the number of epochs must be above 0.")
+        if self.base not in (None, AUTO) and self._names_a_network:
+            raise InputError(
+                "a model that is gone on from keeps its network and its grid; leave the others out."
+            )
 
-    def network(self, notes: int) -> ModelConfig:
-        """The preset's network as these options change it, for a corpus of so many notes."""
-        model, _ = PRESETS[self.preset].network(self.architecture)
+    @property
+    def _names_a_network(self) -> bool:
+        return any(
+            value is not None for value in (self.architecture, self.steps_per_quarter, self.velocity_levels)
+        )
+
+    def base_folder(self) -> Path | None:
+        """The folder of the model to go on from, if any."""
+        if self.base != AUTO:
+            return None if self.base is None else Path(self.base)
+        return None if self._names_a_network or self.preset != DEFAULT_PRESET else bundled_model()
+
+    def network(self, notes: int, base: ModelFolder | None = None) -> ModelConfig:
+        """The base's network, or the preset's as these options change it, for a corpus of so many notes."""
+        model = dict(base.config["model"]) if base else PRESETS[self.preset].network(self.architecture)[0]
         if notes < SMALL_CORPUS_NOTES:
             model["dropout"] = max(model.get("dropout", 0.0), SMALL_CORPUS_DROPOUT)
         return ModelConfig(**model)
@@ -143,6 +167,7 @@ class Prepared:
     warnings: list[str]
     index: Index  # of the pieces that are learned from
     baseline: Baseline
+    base: ModelFolder | None = None  # the model that training goes on from
 
 
 def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None = None) -> Prepared:
@@ -150,7 +175,8 @@ def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None 
     corpus = corpus or scan(folder, allow_drums_only=options.allow_drums_only)
     corpus.require_pieces(2)
     parts = split(corpus)
-    train_pieces, held_out = parts.learned, parts.held_out
+    train_pieces, held_out, index = parts.learned, parts.held_out, parts.index
+    base: ModelFolder | None = None
     preset = PRESETS[options.preset]
     warnings = []
     if len(corpus.pieces) < 20:
@@ -172,7 +198,18 @@ def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None 
         character = Character.of(
             [piece.score for piece in train_pieces], [piece.style for piece in train_pieces]
         )
-        representation = NoteEvents(options.steps_per_quarter, options.velocity_levels, microtiming)
+        base = _base(options, microtiming)
+        if base is None:
+            representation = NoteEvents(
+                options.steps_per_quarter or NoteEvents.steps_per_quarter,
+                options.velocity_levels or NoteEvents.velocity_levels,
+                microtiming,
+            )
+        else:
+            representation = base.representation
+            warnings += _on_base(base, options, held_out)
+            if base.index is not None:
+                index = base.index.joined(index)
         encoded = [representation.encode(piece.score) for piece in train_pieces]
         repertoire = Repertoire.of(encoded)
         for name in character.styles:
@@ -187,9 +224,39 @@ def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None 
         character,
         styles,
         warnings,
-        parts.index,
+        index,
         parts.baseline(),
+        base,
     )
+
+
+def _base(options: TrainingOptions, microtiming: bool) -> ModelFolder | None:
+    """The model to go on from; raises InputError or ModelError if one is named that cannot be."""
+    folder = options.base_folder()
+    if folder is None:
+        return None
+    base = ModelFolder.open(folder)
+    if not isinstance(base.representation, NoteEvents):
+        raise InputError(
+            f"{folder}: knows notes and chords alone, and cannot be gone on from; name another model."
+        )
+    if microtiming and not base.representation.microtiming and options.base == AUTO:
+        return None
+    return base
+
+
+def _on_base(base: ModelFolder, options: TrainingOptions, held_out: Sequence[Piece]) -> list[str]:
+    """What a user should know of the model that training goes on from."""
+    name = "the bundled model" if options.base == AUTO else str(base.path)
+    found = [f"going on from {name}; --from-scratch begins anew"]
+    index = base.index
+    known = 0 if index is None else sum(index.judge(p.score).notes >= SAME_TUNE for p in held_out)
+    if known:
+        found.append(
+            f"{known} of {len(held_out)} held-out pieces share a tune with what {name} learned from: "
+            "how well they are predicted flatters"
+        )
+    return found
 
 
 def train(
@@ -270,7 +337,7 @@ class _Run:
         self.prepared, self.options, self.out = prepared, options, out
         self.processes = processes or Processes()
         self.preset = PRESETS[options.preset]
-        self.model_config = options.network(sum(len(piece.score) for piece in prepared.train))
+        self.model_config = options.network(sum(len(piece.score) for piece in prepared.train), prepared.base)
         given = options if options.minutes or options.epochs else self.preset
         self.minutes, self.epochs = given.minutes, given.epochs
         self.augmentation = self._augmentation()
@@ -306,8 +373,13 @@ class _Run:
         torch.manual_seed(self.options.seed)
         schema = self.prepared.representation.schema
         model = build_model(self.model_config, schema)
-        model.guess(value_counts(source, schema))
-        _, learning_rate = self.preset.network(self.options.architecture)
+        base = self.prepared.base
+        if base is None:
+            model.guess(value_counts(source, schema))
+        else:
+            model.load_state_dict(_weights(base))
+        _, learning_rate = self.preset.network(self.model_config.architecture)
+        learning_rate *= 1.0 if base is None else FINE_TUNING
         recipe = Recipe(learning_rate, self.preset.weight_decay)
         learner = Learner(model, recipe, self.preset.lanes, device, self.processes)
         torch.manual_seed(self.options.seed + self.processes.rank)  # each process drops out others
@@ -356,6 +428,8 @@ class _Run:
     def loop(self, on_progress: OnProgress | None, on_stopping: Callable[[], None] | None = None) -> None:
         """Train until the time is over, or the held-out pieces stop gaining."""
         self.model.train()
+        if self.prepared.base and not self.learner.step:
+            self.best_nats = self._held_out_nats(self.best_weights)  # which nothing has to be better than
         self.clock = self.last_report = self.last_checkpoint = time.perf_counter()
         with _Interruption(on_stopping) as interruption:
             while self.share_done < 1.0 and not self.stopped_early:
@@ -402,11 +476,7 @@ class _Run:
     def _evaluate_and_log(self, on_progress: OnProgress | None) -> None:
         self.last_evaluation_share = self.share_done
         weights = self.learner.weights()
-        self.judged.load_state_dict(weights)
-        likelihood = evaluate_model(
-            self.judged, self.prepared.representation, self.evaluation_batches, self.learner.device
-        )
-        (nats,) = self.processes.from_first(likelihood.nats_per_note)
+        nats = self._held_out_nats(weights)
         best = nats < self.best_nats
         if best:
             self.best_nats, self.best_weights, self.since_best = nats, weights, 0
@@ -419,6 +489,15 @@ class _Run:
             self._write_log()
         if on_progress is not None:
             on_progress(progress)
+
+    def _held_out_nats(self, weights: dict[str, Tensor]) -> float:
+        """Nats per note of some held-out pieces, as the first process finds them."""
+        self.judged.load_state_dict(weights)
+        likelihood = evaluate_model(
+            self.judged, self.prepared.representation, self.evaluation_batches, self.learner.device
+        )
+        (nats,) = self.processes.from_first(likelihood.nats_per_note)
+        return nats
 
     def _progress(self, held_out: float | None, best: bool) -> Progress:
         nats, events = (sum(column) for column in zip(*self.recent, strict=True))
@@ -490,6 +569,7 @@ class _Run:
                     "seed": self.options.seed,
                     "augmentation": asdict(self.augmentation) if self.augmentation else None,
                     "representation": self.prepared.representation.to_dict(),
+                    "base": self.prepared.base.digest if self.prepared.base else None,
                     "pieces": sorted(piece.fingerprint for piece in self.prepared.corpus.pieces),
                 }
             )
@@ -537,6 +617,7 @@ class _Run:
             "model": asdict(self.model_config),
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             "preset": self.options.preset,
+            "base": self._base_name(),
             "seed": self.options.seed,
             "steps": self.learner.step,
             "seconds": round(self.seconds, 1),
@@ -558,6 +639,10 @@ class _Run:
             "usual": usual([piece.score for piece in self.prepared.train]),
             "sampling": self.preset.sampling_when_short if self._is_short else self.preset.sampling,
         }
+
+    def _base_name(self) -> dict[str, str] | None:
+        base = self.prepared.base
+        return {"name": base.path.name, "digest": base.digest} if base else None
 
     def _final_likelihood(self) -> Likelihood:
         self.judged.load_state_dict(self.best_weights)
@@ -606,6 +691,14 @@ def _was_started_by(processes: Processes, path: Path) -> bool:
             return json.loads(file.metadata()["training"])["start"] == processes.start
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         return False
+
+
+def _weights(folder: ModelFolder) -> dict[str, Tensor]:
+    """The weights of a model folder; raises ModelError if they are damaged."""
+    try:
+        return {name: tensor.float() for name, tensor in load_file(folder.path / WEIGHTS).items()}
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{folder.path / WEIGHTS}: damaged; restore the file or train again.") from error
 
 
 def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
