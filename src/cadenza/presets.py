@@ -45,6 +45,14 @@ PRESETS = {
         {"architecture": "transformer", "width": 128, "layers": 2, "head_width": 128, "dropout": 0.1},
         {"heads": 4, "memory": 64, "learning_rate": 3e-3},
     ),
+    "medium": Preset(
+        "for an hour or more on a laptop; the bundled model",
+        {"architecture": "transformer", "width": 192, "layers": 3, "head_width": 192, "dropout": 0.1},
+        {"heads": 6, "memory": 128, "learning_rate": 2e-3},
+        learning_rate=2e-3,
+        minutes=60.0,
+        graphs=("int8", "fp32"),
+    ),
     "large": Preset(
         "for a GPU, or many hours",
         {"architecture": "lstm", "width": 512, "layers": 3, "head_width": 256, "dropout": 0.2},

@@ -70,7 +70,7 @@ CHECKPOINT_SECONDS = 30.0
 AUTO, DEFAULT_PRESET = "auto", "small"
 PERFORMANCE_SHARE = 0.1  # of pieces that leave the grid; from here on notes may
 SMALL_CORPUS_NOTES, SMALL_CORPUS_DROPOUT = 50_000, 0.3
-FINE_TUNING = 0.3  # of the highest learning rate, for a network that knows music already
+FINE_TUNING = 0.6  # of the highest learning rate, for a network that knows music already
 SHORT_RUN_MINUTES = 5.0  # within which no key is heard often enough for transposition to pay
 EVALUATION_NOTES = 15_000  # held-out notes that progress is measured on
 EVALUATIONS = 12  # in a run
@@ -92,7 +92,8 @@ class TrainingOptions:
     device: str = "auto"
     steps_per_quarter: int | None = None  # None stands for 12
     velocity_levels: int | None = None  # None stands for 16
-    transpose: int | None = None  # up to so many semitones, up or down; None: none in short runs, else 6
+    # Up to so many semitones, up or down; None: none in short runs that begin from scratch, else 6.
+    transpose: int | None = None
     allow_drums_only: bool = False
     index: bool = True  # by which composed pieces are told from those learned from (see `originality`)
     graphs: tuple[str, ...] | None = None  # "fp32", "int8": those to write; None takes the preset's
@@ -395,7 +396,8 @@ class _Run:
             return None
         semitones = self.options.transpose
         if semitones is None:
-            semitones = 0 if self._is_short else Augmentation.semitones
+            begins_anew = self.prepared.base is None
+            semitones = 0 if self._is_short and begins_anew else Augmentation.semitones
         return Augmentation(semitones)
 
     @property
