@@ -59,9 +59,9 @@ def tune(seed: int, bars: int = 8) -> Score:
     return Score(480, notes, np.array([(0, 120.0)], dtype=TEMPO), np.array([(0, 4, 4)], dtype=METRE))
 
 
-def write_folder(folder: Path, n: int = 6, bars: int = 8) -> Path:
+def write_folder(folder: Path, n: int = 6, bars: int = 8, first: int = 0) -> Path:
     """A folder of `n` tunes, in two styles."""
-    for index in range(n):
+    for index in range(first, first + n):
         write_midi(tune(index, bars), folder / ("plain" if index % 2 else "other") / f"tune_{index}.mid")
     return folder
 

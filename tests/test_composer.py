@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cadenza import ComposeOptions, Composer, InputError, ModelError, Score, read_midi
+from cadenza import ComposeOptions, Composer, InputError, ModelError, Score, TrainingOptions, read_midi, train
 from cadenza.midi import midi_bytes
-from cadenza.model_folder import CONFIG, REPRESENTATION, WEIGHTS
+from cadenza.model_folder import CONFIG, INDEX, REPRESENTATION, WEIGHTS
+from cadenza.originality import Index
 from cadenza.presets import ARCHITECTURES
 from cadenza.score import bar_lines, until
 from music import tune
@@ -160,3 +161,31 @@ def test_options_can_be_given_as_an_object(models: dict[str, Path]) -> None:
     one = composer.compose(options=ComposeOptions(bars=2, seed=5))
     other = composer.compose(bars=2, seed=5)
     assert one.score == other.score
+
+
+def test_every_piece_says_what_it_shares_and_copies_are_drawn_anew(models: dict[str, Path]) -> None:
+    composer = Composer.from_pretrained(models["lstm"])
+    options: dict[str, Any] = {"num": 3, "bars": 12, "seed": 4}
+    pieces = list(composer.compose_many(**options))
+    assert all(piece.sidecar["originality"]["by_people"]["pieces"] >= 1 for piece in pieces)
+    # As if the second one had been learned from.
+    composer.folder.__dict__["index"] = Index.of([pieces[1].score], ["its copy"])
+    found = [piece.sidecar["originality"] for piece in composer.compose_many(**options)]
+    assert [each["may_be_memorised"] for each in found] == [False, True, False]
+    assert found[1]["longest"]["piece"] == "its copy" and found[1]["longest"]["bars"][0] == 1
+    original = list(composer.compose_many(**options, original=True))
+    assert not any(piece.sidecar["originality"]["may_be_memorised"] for piece in original)
+    same = [one.score == other.score for one, other in zip(pieces, original, strict=True)]
+    assert same == [True, False, True]
+    assert composer.again(original[1].sidecar).score == original[1].score
+    humanised = composer.compose(humanise=pieces[1].score, seed=1)
+    assert humanised.sidecar["originality"] is None  # its notes are the user's
+
+
+def test_without_an_index_nobody_can_tell_what_is_original(folder: Path, tmp_path: Path) -> None:
+    options = TrainingOptions(preset="tiny", epochs=0.5, index=False)
+    composer = Composer.from_pretrained(train(folder, tmp_path / "model", options))
+    assert not (tmp_path / "model" / INDEX).exists()
+    assert composer.compose(bars=2, seed=1).sidecar["originality"] is None
+    with pytest.raises(InputError, match="--no-index"):
+        composer.compose(bars=2, seed=1, original=True)

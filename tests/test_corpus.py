@@ -12,9 +12,9 @@ import pytest
 from cadenza.cli import main
 from cadenza.corpus import Corpus, scan
 from cadenza.errors import CadenzaError, InputError
-from cadenza.holdout import split
+from cadenza.holdout import SAME_TUNE, split
 from cadenza.midi import midi_bytes, write_midi
-from cadenza.score import DRUM_KIT, Score, make_notes
+from cadenza.score import DRUM_KIT, Score, make_notes, transpose
 from music import tune, write_folder
 
 
@@ -132,6 +132,21 @@ def test_the_split_is_the_same_in_any_order_and_shares_no_piece(folder: Path) ->
     assert [p.fingerprint for p in held_out] == [p.fingerprint for p in held_again]
     assert not {p.fingerprint for p in learned} & {p.fingerprint for p in held_out}
     assert len(again.learned) + len(held_again) == len(corpus.pieces) and len(held_out) == 1
+
+
+def test_settings_of_a_tune_are_on_one_side_of_the_split(tmp_path: Path) -> None:
+    for n in range(20):
+        write_midi(tune(n, bars=16), tmp_path / f"{n}.mid")
+        write_midi(transpose(tune(n, bars=16), 3), tmp_path / f"{n}-in-another-key.mid")
+    for n in range(100, 110):
+        write_midi(tune(n, bars=16), tmp_path / f"{n}.mid")
+    corpus = scan(tmp_path)
+    parts = split(corpus)
+    assert len(parts.learned) + len(parts.held_out) == len(corpus.pieces) == 50
+    assert parts.held_out and all("-" not in p.path.stem and int(p.path.stem) >= 100 for p in parts.held_out)
+    assert parts.baseline().notes[1] < SAME_TUNE
+    alike = replace(corpus, pieces=[p for p in corpus.pieces if p.path.stem.startswith("7")])
+    assert len(split(alike).held_out) == 1  # rather than none
 
 
 def test_warnings_name_what_may_surprise(tmp_path: Path) -> None:

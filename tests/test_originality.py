@@ -11,7 +11,8 @@ import pytest
 
 from cadenza import write_midi
 from cadenza.cli import main
-from cadenza.originality import Index, lines_of
+from cadenza.errors import ModelError
+from cadenza.originality import Baseline, Index, Originality, Passage, lines_of
 from cadenza.score import Score, make_notes, transpose
 
 TICKS = 480
@@ -119,3 +120,54 @@ def test_two_files_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[st
     capsys.readouterr()
     assert main(["compare", str(first), str(second)]) == 2
     assert f"{second}: has no notes" in capsys.readouterr().err
+
+
+def test_an_index_is_read_as_it_was_written(tmp_path: Path) -> None:
+    pieces = [_melody(n, 8) for n in range(4)]
+    index = Index.of(pieces[:3], ["a", "b", "c"], [0, 2, 0]).joined(Index.of(pieces[3:], ["d"]))
+    index.save(tmp_path / "index")
+    again = Index.load(tmp_path / "index")
+    for piece in pieces:
+        assert again.judge(piece) == index.judge(piece)
+    found = [again.judge(piece).longest for piece in pieces]
+    assert [passage and passage.piece for passage in found] == ["a", "b", "c", "d"]
+    assert found[1] is not None and found[1].bars_there[0] == 3  # two bars come before it in its file
+
+
+def test_a_damaged_index_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    Index.of([_melody(1, 8)], ["a"]).save(path)
+    whole = path.read_bytes()
+    for damaged in (
+        b"",
+        whole[:40],
+        whole[:-1],
+        whole.replace(b'"U16"', b'"I16"', 1),
+        whole.replace(b"a", b"b"),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(ModelError, match="damaged"):
+            Index.load(path)
+    disagreeing = replace(Index.of([_melody(1, 8)], ["a"]), piece_of=np.array([7], np.uint32))
+    disagreeing.save(path)
+    with pytest.raises(ModelError, match="damaged"):
+        Index.load(path)
+
+
+def test_only_what_is_new_is_judged_and_a_piece_not_beside_itself() -> None:
+    prompt, others = _melody(1, 8), _melody(2, 8)
+    index = Index.of([prompt, others], ["prompt", "others"])
+    piece = _after(prompt, others, 8)
+    assert index.judge(piece).share > 0.9
+    found = index.judge(piece, start=8 * 4 * TICKS)
+    assert found.longest is not None and found.longest.piece == "others" and found.longest.bars[0] == 9
+    assert index.judge(prompt, other_than=0).notes == 0
+
+
+def test_what_exceeds_what_people_share_may_be_memorised() -> None:
+    shared = [Originality(Passage(n, (1, 2), "it", (1, 2)), n / 100) for n in range(1, 102)]
+    baseline = Baseline.of(shared)
+    assert baseline.notes == (51.0, 96.0) and baseline.pieces == 101
+    assert [each.notes for each in shared if baseline.is_exceeded_by(each)] == [97, 98, 99, 100, 101]
+    none = Baseline.of([Originality(None, 0.0)])
+    assert not none.is_exceeded_by(shared[11]) and none.is_exceeded_by(shared[12])

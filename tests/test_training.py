@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,15 +21,17 @@ from safetensors.torch import load_file
 import conftest
 from cadenza import presets, training
 from cadenza.ahead import Ahead
+from cadenza.corpus import scan
 from cadenza.dataset import Augmentation, AugmentedScores, WindowStream
 from cadenza.errors import InputError, ModelError
-from cadenza.evaluation import Likelihood
+from cadenza.evaluation import Likelihood, evaluate_graph
 from cadenza.events import NoteEvents
-from cadenza.model_folder import CARD, CONFIG, CURVE, LOG, STATE, WEIGHTS, ModelFolder
+from cadenza.holdout import split
+from cadenza.model_folder import CARD, CONFIG, CURVE, LOG, STATE, WEIGHTS, ModelFolder, bundled_model
 from cadenza.presets import ARCHITECTURES
 from cadenza.processes import Processes
 from cadenza.training import Progress, TrainingOptions, train
-from music import tune
+from music import tune, write_folder
 
 
 def _options(epochs: float = 2.0, **changes: Any) -> TrainingOptions:
@@ -401,3 +404,71 @@ def test_a_restart_goes_on_only_from_what_its_own_start_wrote(
         train(folder, out, _options(1.0))
     train(folder, out, _options(1.0), overwrite=True)
     assert (out / LOG).read_text() != log
+
+
+def test_a_model_is_gone_on_from_and_never_made_worse(
+    folder: Path, models: dict[str, Path], tmp_path: Path
+) -> None:
+    before = ModelFolder.open(models["transformer"])
+    others = write_folder(tmp_path / "others", first=20)
+    log: list[Progress] = []
+    out = train(others, tmp_path / "new", _options(3.0, base=models["transformer"]), on_progress=log.append)
+    after = ModelFolder.open(out)
+    assert after.config["base"] == {"name": before.path.name, "digest": before.digest}
+    assert after.config["model"]["architecture"] == "transformer"  # whatever the preset says
+    assert after.representation == before.representation
+    assert after.index is not None and before.index is not None
+    assert after.index.pieces[: len(before.index.pieces)] == before.index.pieces
+    assert len(after.index.pieces) > len(before.index.pieces)
+    held_out = [before.representation.encode_piece(p.score) for p in split(scan(others)).held_out]
+    nats = [
+        evaluate_graph(m.graph("fp32"), m.representation, held_out).nats_per_note for m in (before, after)
+    ]
+    assert nats[1] < nats[0]
+    untouched = train(folder, tmp_path / "same", _options(1e-3, base=models["lstm"], seed=3))
+    assert ModelFolder.open(untouched).config["held_out"]["nats_per_note"] < nats[0]
+
+
+def test_a_run_goes_on_from_its_own_base_alone(folder: Path, models: dict[str, Path], tmp_path: Path) -> None:
+    out = train(folder, tmp_path / "new", _options(1.0, base=models["lstm"]))
+    with pytest.raises(InputError, match="other options"):
+        train(folder, out, _options(2.0, base=models["gru"]), resume=True)
+    train(folder, out, _options(2.0, base=models["lstm"]), resume=True)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"architecture": "gru"}, {"steps_per_quarter": 24}, {"velocity_levels": 8}, {"preset": "tutorial"}],
+)
+def test_a_base_keeps_its_network_and_grid(models: dict[str, Path], wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="keeps its network and its grid"):
+        _options(base=models["lstm"], **wrong)
+
+
+def test_a_base_that_cannot_be_gone_on_from_is_refused(
+    folder: Path, models: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match="no such model folder"):
+        train(folder, tmp_path / "out", _options(base=tmp_path / "nowhere"))
+    with pytest.raises(InputError, match="notes and chords alone"):
+        train(folder, tmp_path / "out", _options(base=models["tokens"]))
+    broken = tmp_path / "broken"
+    shutil.copytree(models["lstm"], broken)
+    (broken / WEIGHTS).write_bytes((broken / WEIGHTS).read_bytes()[:-9])
+    with pytest.raises(ModelError, match="damaged"):
+        train(folder, tmp_path / "out", _options(base=broken))
+    assert not (tmp_path / "out").exists()
+
+
+def test_small_models_begin_with_the_bundled_one_unless_told_otherwise(folder: Path) -> None:
+    def base_of(**options: Any) -> Any:
+        return training.prepare(folder, TrainingOptions(**options)).base
+
+    assert base_of().path == bundled_model()
+    for options in (
+        {"base": None},
+        {"architecture": "lstm"},
+        {"steps_per_quarter": 24},
+        {"preset": "medium"},
+    ):
+        assert base_of(**options) is None

@@ -277,7 +277,7 @@ def _train(folder: Path, out: Path, arguments: argparse.Namespace, *, overwrite:
     held_out = config["held_out"]
     fields = ", ".join(f"{name} {nats:.2f}" for name, nats in held_out["by_field"].items() if nats >= 0.005)
     _tell(f"learned: {held_out['nats_per_note']:.3f} nats per held-out note ({fields})")
-    if config["steps"] < FEW_STEPS:
+    if config["steps"] < FEW_STEPS and config["base"] is None:
         _tell(
             f"note: {config['steps']} steps are too few to learn a style, and the pieces will sound like it; "
             "train longer, such as with --minutes 20, or compose with the bundled model"

@@ -14,6 +14,7 @@ def write_card(config: dict[str, Any], thirds: dict[str, tuple[float, float]]) -
     thirds: where the lowest and the highest third of the corpus begin, of what moods are words for.
     """
     corpus, held_out, model = config["corpus"], config["held_out"], config["model"]
+    people = config["originality"]
     fields = "\n".join(f"| {name} | {nats:.3f} |" for name, nats in held_out["by_field"].items())
     return f"""---
 library_name: cadenza
@@ -22,7 +23,7 @@ tags: [music, midi, {model["architecture"]}]
 # {corpus["folder"]}: a Cadenza model
 
 {_NAMES[model["architecture"]]} of {model["layers"]} layers of {model["width"]} \
-({config["parameters"]:,} parameters), preset `{config["preset"]}`, seed {config["seed"]}, trained for \
+({config["parameters"]:,} parameters), preset `{config["preset"]}`, seed {config["seed"]}, {_start(config)} for \
 {config["seconds"] / 60:.1f} minutes ({config["steps"]:,} steps, {config["epochs"]} epochs) by \
 cadenza {config["cadenza_version"]}.
 
@@ -48,12 +49,19 @@ Held-out likelihood, in nats per note ({held_out["notes"]:,} notes): **{held_out
 It knows the styles above and no others, has no plan beyond a few bars, and may repeat passages of the
 pieces that it learned from.
 
+Of the first bars of {people["pieces"]} pieces by people, 95 in 100 share at most {people["notes"][1]:.0f} notes in a row \
+with what it learned from (transposed or at another tempo); longer passages in what it composes may be memorised.
+
 ## Use
     cadenza compose THIS_FOLDER --out out --bars 16
 """
 
 
 _NAMES = {"lstm": "An LSTM", "gru": "A GRU", "transformer": "A Transformer"}
+
+
+def _start(config: dict[str, Any]) -> str:
+    return f"gone on from the model `{config['base']['name']}` and trained" if config["base"] else "trained"
 
 
 def _moods(thirds: dict[str, tuple[float, float]]) -> str:

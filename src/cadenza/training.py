@@ -112,10 +112,14 @@ class TrainingOptions:
             raise InputError("transpose must be between 0 and 12 semitones.")
         if self.epochs is not None and not 0 < self.epochs < 1e6:
             raise InputError("the number of epochs must be above 0.")
-        if self.base not in (None, AUTO) and self._names_a_network:
+        if self.base not in (None, AUTO) and (self._names_a_network or not self._predicts_notes):
             raise InputError(
-                "a model that is gone on from keeps its network and its grid; leave the others out."
+                "a model that is gone on from keeps its network and its grid; leave out what names others."
             )
+
+    @property
+    def _predicts_notes(self) -> bool:
+        return PRESETS[self.preset].representation == "note-events"
 
     @property
     def _names_a_network(self) -> bool:
@@ -192,26 +196,21 @@ def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None 
     else:
         off_grid = sum(piece.timing != "grid" for piece in corpus.pieces)
         microtiming = off_grid >= PERFORMANCE_SHARE * len(corpus.pieces)
-        if off_grid and not microtiming:
-            warnings.append(
-                f"{off_grid} of {len(corpus.pieces)} pieces are unquantised and were put on the grid"
-            )
         character = Character.of(
             [piece.score for piece in train_pieces], [piece.style for piece in train_pieces]
         )
         base = _base(options, microtiming)
-        if base is None:
-            representation = NoteEvents(
-                options.steps_per_quarter or NoteEvents.steps_per_quarter,
-                options.velocity_levels or NoteEvents.velocity_levels,
-                microtiming,
-            )
-        else:
-            representation = base.representation
+        if base is not None:
             warnings += _on_base(base, options, held_out)
-            if base.index is not None:
-                index = base.index.joined(index)
-        encoded = [representation.encode(piece.score) for piece in train_pieces]
+            index = index if base.index is None else base.index.joined(index)
+        events = _events(options, microtiming) if base is None else base.representation
+        assert isinstance(events, NoteEvents)
+        if off_grid and not events.microtiming:
+            warnings.append(
+                f"{off_grid} of {len(corpus.pieces)} pieces are unquantised and were put on the grid"
+            )
+        representation = events
+        encoded = [events.encode(piece.score) for piece in train_pieces]
         repertoire = Repertoire.of(encoded)
         for name in character.styles:
             of_style = [e for e, piece in zip(encoded, train_pieces, strict=True) if piece.style == name]
@@ -228,6 +227,15 @@ def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None 
         index,
         parts.baseline(),
         base,
+    )
+
+
+def _events(options: TrainingOptions, microtiming: bool) -> NoteEvents:
+    steps, levels = options.steps_per_quarter, options.velocity_levels
+    return NoteEvents(
+        NoteEvents.steps_per_quarter if steps is None else steps,
+        NoteEvents.velocity_levels if levels is None else levels,
+        microtiming,
     )
 
 
@@ -396,8 +404,7 @@ class _Run:
             return None
         semitones = self.options.transpose
         if semitones is None:
-            begins_anew = self.prepared.base is None
-            semitones = 0 if self._is_short and begins_anew else Augmentation.semitones
+            semitones = 0 if self._begins_short else Augmentation.semitones
         return Augmentation(semitones)
 
     @property
@@ -406,8 +413,10 @@ class _Run:
         return self.options.graphs or self.preset.graphs
 
     @property
-    def _is_short(self) -> bool:
-        return self.minutes is not None and self.minutes <= SHORT_RUN_MINUTES
+    def _begins_short(self) -> bool:
+        """Whether a network that knows nothing has but minutes."""
+        anew = self.prepared.base is None
+        return anew and self.minutes is not None and self.minutes <= SHORT_RUN_MINUTES
 
     def _encoded_held_out(self) -> list[EncodedPiece]:
         encode = self.prepared.representation.encode_piece
@@ -639,7 +648,7 @@ class _Run:
             },
             "originality": asdict(self.prepared.baseline),
             "usual": usual([piece.score for piece in self.prepared.train]),
-            "sampling": self.preset.sampling_when_short if self._is_short else self.preset.sampling,
+            "sampling": self.preset.sampling_when_short if self._begins_short else self.preset.sampling,
         }
 
     def _base_name(self) -> dict[str, str] | None:
