@@ -381,6 +381,8 @@ def _check_composing(arguments: argparse.Namespace) -> None:
         raise InputError(
             f"preset {arguments.preset} cannot keep to {next(iter(options.wishes()))}; choose another one."
         )
+    if options.original and not arguments.index:
+        raise InputError("--original needs the index that --no-index leaves out; give one of them.")
     check(next(iter(_music(arguments)), None), options)
     for use, path in _music(arguments).items():
         if PRESETS[arguments.preset].representation != "note-events":

@@ -226,6 +226,10 @@ class Index:
             bits,
         )
 
+    def within(self, name: str) -> Index:
+        """The same, with a name before those of its pieces."""
+        return replace(self, pieces=tuple(f"{name}: {piece}" for piece in self.pieces))
+
     def joined(self, other: Index) -> Index:
         """Both, which are of the same kind."""
         assert (self.stride, self.bits) == (other.stride, other.bits)

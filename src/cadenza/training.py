@@ -67,7 +67,7 @@ from cadenza.tokens import NotesAndChords
 from cadenza.version import __version__
 
 CHECKPOINT_SECONDS = 30.0
-AUTO, DEFAULT_PRESET = "auto", "small"
+AUTO, DEFAULT_PRESET, BUNDLED = "auto", "small", "bundled"
 PERFORMANCE_SHARE = 0.1  # of pieces that leave the grid; from here on notes may
 SMALL_CORPUS_NOTES, SMALL_CORPUS_DROPOUT = 50_000, 0.3
 FINE_TUNING = 0.6  # of the highest learning rate, for a network that knows music already
@@ -201,8 +201,8 @@ def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None 
         )
         base = _base(options, microtiming)
         if base is not None:
-            warnings += _on_base(base, options, held_out)
-            index = index if base.index is None else base.index.joined(index)
+            warnings += _on_base(base, held_out)
+            index = index if base.index is None else base.index.within(_name_of(base)).joined(index)
         events = _events(options, microtiming) if base is None else base.representation
         assert isinstance(events, NoteEvents)
         if off_grid and not events.microtiming:
@@ -254,9 +254,14 @@ def _base(options: TrainingOptions, microtiming: bool) -> ModelFolder | None:
     return base
 
 
-def _on_base(base: ModelFolder, options: TrainingOptions, held_out: Sequence[Piece]) -> list[str]:
+def _name_of(base: ModelFolder) -> str:
+    """Before the names of the pieces that it learned from, to tell them from those of the folder."""
+    return BUNDLED if base.path == bundled_model() else base.path.name
+
+
+def _on_base(base: ModelFolder, held_out: Sequence[Piece]) -> list[str]:
     """What a user should know of the model that training goes on from."""
-    name = "the bundled model" if options.base == AUTO else str(base.path)
+    name = f"the {BUNDLED} model" if base.path == bundled_model() else str(base.path)
     found = [f"going on from {name}; --from-scratch begins anew"]
     index = base.index
     known = 0 if index is None else sum(index.judge(p.score).notes >= SAME_TUNE for p in held_out)
@@ -386,7 +391,7 @@ class _Run:
         if base is None:
             model.guess(value_counts(source, schema))
         else:
-            model.load_state_dict(_weights(base))
+            _load_weights(model, base)
         _, learning_rate = self.preset.network(self.model_config.architecture)
         learning_rate *= 1.0 if base is None else FINE_TUNING
         recipe = Recipe(learning_rate, self.preset.weight_decay)
@@ -440,7 +445,7 @@ class _Run:
         """Train until the time is over, or the held-out pieces stop gaining."""
         self.model.train()
         if self.prepared.base and not self.learner.step:
-            self.best_nats = self._held_out_nats(self.best_weights)  # which nothing has to be better than
+            self.best_nats = self._held_out_nats(self.best_weights)  # what is learned must gain on this
         self.clock = self.last_report = self.last_checkpoint = time.perf_counter()
         with _Interruption(on_stopping) as interruption:
             while self.share_done < 1.0 and not self.stopped_early:
@@ -653,7 +658,7 @@ class _Run:
 
     def _base_name(self) -> dict[str, str] | None:
         base = self.prepared.base
-        return {"name": base.path.name, "digest": base.digest} if base else None
+        return {"name": _name_of(base), "digest": base.digest} if base else None
 
     def _final_likelihood(self) -> Likelihood:
         self.judged.load_state_dict(self.best_weights)
@@ -704,11 +709,11 @@ def _was_started_by(processes: Processes, path: Path) -> bool:
         return False
 
 
-def _weights(folder: ModelFolder) -> dict[str, Tensor]:
-    """The weights of a model folder; raises ModelError if they are damaged."""
+def _load_weights(model: LanguageModel, folder: ModelFolder) -> None:
+    """Give a network the weights of a model folder; raises ModelError if they are damaged or of another network."""
     try:
-        return {name: tensor.float() for name, tensor in load_file(folder.path / WEIGHTS).items()}
-    except (SafetensorError, OSError) as error:
+        model.load_state_dict(load_file(folder.path / WEIGHTS))
+    except (SafetensorError, OSError, RuntimeError) as error:
         raise ModelError(f"{folder.path / WEIGHTS}: damaged; restore the file or train again.") from error
 
 
