@@ -432,7 +432,7 @@ def _tell_originality(name: str, found: dict[str, Any] | None) -> None:
     if found is None:
         return
     longest, usual = found["longest"], found["by_people"]["notes"][1]
-    people = f"95 in 100 pieces by people share at most {usual:.0f}"
+    people = "95 in 100 pieces by people share " + (f"at most {usual:.0f}" if usual >= LEAST else "none")
     if longest is None:
         _tell(f"{name}: shares no passage of {LEAST} notes with a piece learned from ({people})")
         return
