@@ -277,3 +277,13 @@ def test_a_missing_default_folder_is_explained(
     assert code == 2 and "midi_songs" in err and "--bundled" in err
     code, _, err = _run(capsys, "train", "midi_songs", "--bundled", "--out", "m")
     assert code == 2 and "not both" in err
+
+
+def test_a_line_on_every_piece_says_what_it_shares(
+    models: dict[str, Path], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compose = ("compose", models["lstm"], "--out", tmp_path, "--num", "2", "--bars", "2", "--seed", "1")
+    code, _, err = _run(capsys, *compose, "--original")
+    assert code == 0 and "001: shares " in err and "002: shares " in err and "pieces by people share" in err
+    code, _, err = _run(capsys, "run", folder, "--out", tmp_path / "out", "--original", "--no-index")
+    assert code == 2 and "give one of them" in err and not (tmp_path / "out").exists()

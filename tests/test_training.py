@@ -458,6 +458,11 @@ def test_a_base_that_cannot_be_gone_on_from_is_refused(
     (broken / WEIGHTS).write_bytes((broken / WEIGHTS).read_bytes()[:-9])
     with pytest.raises(ModelError, match="damaged"):
         train(folder, tmp_path / "out", _options(base=broken))
+    config = json.loads((models["lstm"] / CONFIG).read_text())
+    for network in (None, {"breadth": 3}, {**config["model"], "width": 8}):
+        (broken / CONFIG).write_text(json.dumps({**config, "model": network}))
+        with pytest.raises(ModelError, match="damaged"):
+            train(folder, tmp_path / "out", _options(base=broken))
     assert not (tmp_path / "out").exists()
 
 

@@ -2,7 +2,8 @@
 
     python tools/bundle.py corpus FREE      FREE holds mutopia_keyboard, mutopia_hymns, ...
     python tools/bundle.py base FREE OUT    all of that music by style, in OUT/train and OUT/valid
-    python tools/bundle.py model MODEL      a folder written by `cadenza train OUT/train --drums --preset base`
+    python tools/bundle.py model MODEL      a folder written by `cadenza train --from-scratch`, such as from OUT/train
+                                            with --drums --preset medium
 
 The choice of pieces is by rule, not by hand: for the corpus, of each source the shortest ones above a least length,
 as many as its share of the budget allows; for the base model, all that are eight bars long.
@@ -32,6 +33,7 @@ from cadenza.model_folder import (
     CARD,
     CONFIG,
     CURVE,
+    INDEX,
     LOG,
     REPRESENTATION,
     WEIGHTS,
@@ -183,14 +185,17 @@ def _held_out(source: Source, free: Path, corpus: Corpus) -> tuple[list[Piece], 
     if source.style == "drums":
         with (free / source.folder / "info.csv").open(newline="") as file:
             train = {row["midi_filename"] for row in csv.DictReader(file) if row["split"] == "train"}
-        is_known = [str(piece.path.relative_to(free / source.folder)) in train for piece in pieces]
+        is_learned = [str(piece.path.relative_to(free / source.folder)) in train for piece in pieces]
     elif source.style == "performances":
-        is_known = [not piece.path.name.startswith(HELD_OUT_EXCERPT) for piece in pieces]
+        is_learned = [not piece.path.name.startswith(HELD_OUT_EXCERPT) for piece in pieces]
     else:
         parts = split(corpus)
         return parts.learned, parts.held_out
-    learned = [piece for piece, known in zip(pieces, is_known, strict=True) if known]
-    return learned, [piece for piece, known in zip(pieces, is_known, strict=True) if not known]
+    learned, held_out = (
+        [piece for piece, mine in zip(pieces, is_learned, strict=True) if mine is part]
+        for part in (True, False)
+    )
+    return learned, held_out
 
 
 def _bars(piece: Piece) -> int:
@@ -202,7 +207,7 @@ def bundle_model(model: Path) -> None:
     target = bundled_model()
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    for name in (CONFIG, REPRESENTATION, CARD, LOG, CURVE):
+    for name in (CONFIG, REPRESENTATION, INDEX, CARD, LOG, CURVE):
         shutil.copyfile(model / name, target / name)
     shutil.copytree(model / "graph-int8", target / "graph-int8")
     for graph in sorted((model / "graph-fp32").iterdir()):

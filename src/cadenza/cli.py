@@ -415,7 +415,7 @@ def _compose(model: Path | None, out: Path, arguments: argparse.Namespace) -> Pa
         for path in piece.save_all(out, name):
             print(path)
         scores[name] = piece.sidecar["likeness"]
-        _tell_originality(name, piece.sidecar["originality"])
+        _tell_originality(name, piece.sidecar["originality"], drawn_anew=bool(options.original))
     if len(scores) > 1:
         ranked = sorted(scores, key=lambda name: -scores[name])
         _tell(
@@ -425,7 +425,7 @@ def _compose(model: Path | None, out: Path, arguments: argparse.Namespace) -> Pa
     return out / f"{_name(1, options.num)}.mid"
 
 
-def _tell_originality(name: str, found: dict[str, Any] | None) -> None:
+def _tell_originality(name: str, found: dict[str, Any] | None, drawn_anew: bool) -> None:
     """One line on what a piece shares with those that were learned from."""
     from cadenza.originality import LEAST
 
@@ -437,7 +437,8 @@ def _tell_originality(name: str, found: dict[str, Any] | None) -> None:
         _tell(f"{name}: shares no passage of {LEAST} notes with a piece learned from ({people})")
         return
     here, there = ("{}-{}".format(*bars) for bars in (longest["bars"], longest["bars_there"]))
-    warning = "; it may be memorised, and --original draws another" if found["may_be_memorised"] else ""
+    remedy = "as may all that were drawn in its place" if drawn_anew else "and --original draws another"
+    warning = f"; it may be memorised, {remedy}" if found["may_be_memorised"] else ""
     _tell(
         f"{name}: shares at most {longest['notes']} notes in a row, bars {here}, with {longest['piece']}, "
         f"bars {there} ({people}){warning}"
@@ -657,7 +658,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
         "--transpose",
         metavar="N",
         type=_natural,
-        help="learn in other keys too, up to N semitones away (default 6; 0 in runs of up to 5 minutes)",
+        help="learn in other keys too, up to N semitones away (default 6; 0 in runs of up to 5 minutes from scratch)",
     )
     parser.add_argument(
         "--shard",

@@ -58,7 +58,19 @@ class Composition:
 
 
 Music = Score | str | Path
-Judged = tuple[Score, Originality | None]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A piece that was drawn, and what it shares with those learned from, if anybody can tell."""
+
+    score: Score
+    shared: Originality | None
+
+    @property
+    def notes_shared(self) -> int:
+        """In a row."""
+        return self.shared.notes if self.shared else 0
 
 
 @dataclass(frozen=True)
@@ -238,33 +250,37 @@ class Composer:
         """Compose the pieces of one order; `count` is told how many events each step brings."""
         numbers = range(order.first, min(order.first + BATCH, order.options.num))
         found = self._draw(order, numbers, 1, count)
-        for attempt in range(2, ATTEMPTS + 1) if order.options.original else ():
-            copies = [number for number in numbers if self._may_be_memorised(found[number])]
-            for number, (score, shared) in (
-                self._draw(order, copies, attempt, count).items() if copies else ()
-            ):
-                before = found[number][1]
-                assert shared is not None and before is not None
-                if shared.notes < before.notes:
-                    found[number] = score, shared
+        if order.options.original:
+            self._draw_copies_anew(order, found, count)
         return [
-            Composition(score, self._sidecar(score, shared, order, number + 1))
-            for number, (score, shared) in found.items()
+            Composition(candidate.score, self._sidecar(candidate, order, number + 1))
+            for number, candidate in found.items()
         ]
+
+    def _draw_copies_anew(
+        self, order: Order, found: dict[int, Candidate], count: Callable[[int], None] | None
+    ) -> None:
+        """Replace candidates that may be memorised, as long as any is and what is drawn shares less."""
+        for attempt in range(2, ATTEMPTS + 1):
+            copies = [number for number, each in found.items() if self._may_be_memorised(each.shared)]
+            if not copies:
+                return
+            for number, other in self._draw(order, copies, attempt, count).items():
+                found[number] = min(found[number], other, key=lambda each: each.notes_shared)
 
     def _draw(
         self, order: Order, numbers: Sequence[int], attempt: int, count: Callable[[int], None] | None
-    ) -> dict[int, Judged]:
-        """Candidates of these numbers, with what they share with the pieces that were learned from."""
+    ) -> dict[int, Candidate]:
+        """Candidates of these numbers; each attempt gives others."""
         grammars, told = [order.task.begin(number, order.seed) for number in numbers], order.task.told
         again = [attempt] if attempt > 1 else []
         randoms = [np.random.default_rng([order.seed, number, *again]) for number in numbers]
         stream = generate(self.graph, grammars, self.representation.schema, order.sampling, randoms, told)
-        found: dict[int, Judged] = {}
+        found: dict[int, Candidate] = {}
         pieces = _collect(stream, len(numbers), told, count)
         for number, grammar, events in zip(numbers, grammars, pieces, strict=True):
             score = order.task.score(events, grammar)
-            found[number] = score, self._judge(score, order)
+            found[number] = Candidate(score, self._judge(score, order))
         return found
 
     def _judge(self, score: Score, order: Order) -> Originality | None:
@@ -273,11 +289,11 @@ class Composer:
             return None
         return self.folder.index.judge(score, order.task.start)
 
-    def _may_be_memorised(self, candidate: Judged) -> bool:
-        shared = candidate[1]
+    def _may_be_memorised(self, shared: Originality | None) -> bool:
         return shared is not None and self.folder.baseline.is_exceeded_by(shared)
 
-    def _sidecar(self, score: Score, shared: Originality | None, order: Order, piece: int) -> dict[str, Any]:
+    def _sidecar(self, candidate: Candidate, order: Order, piece: int) -> dict[str, Any]:
+        score, shared = candidate.score, candidate.shared
         made_from = {"use": order.use, "file": order.file, "digest": order.task.digest}
         return {
             "piece": piece,
@@ -294,7 +310,7 @@ class Composer:
             if shared is None
             else {
                 **shared.to_dict(),
-                "may_be_memorised": self._may_be_memorised((score, shared)),
+                "may_be_memorised": self._may_be_memorised(shared),
                 "by_people": asdict(self.folder.baseline),
             },
             "likeness": round(likeness(score, self.folder.usual, order.task.start), 4),

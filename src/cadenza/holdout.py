@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cadenza.corpus import Corpus, Piece
 from cadenza.likeness import first_bars
-from cadenza.originality import Baseline, Index
+from cadenza.originality import Baseline, Index, Originality
 
 # Notes in a row that two pieces share. Different pieces of the free corpora share at most 54, settings of one tune 144.
 SAME_TUNE = 64
@@ -28,14 +27,14 @@ class Split:
     def baseline(self) -> Baseline:
         """What the held-out pieces share with those learned from; where they are few, also what each of the latter
         shares with the others, if it is no tune of theirs."""
-        found = [self.index.judge(first_bars(piece.score, BASELINE_BARS)) for piece in self.held_out]
+        found = [self._judge(piece) for piece in self.held_out]
         if len(found) < FEW_PIECES:
-            others = [
-                self.index.judge(first_bars(piece.score, BASELINE_BARS), other_than=number)
-                for number, piece in enumerate(self.learned)
-            ]
+            others = [self._judge(piece, number) for number, piece in enumerate(self.learned)]
             found += [each for each in others if each.notes < SAME_TUNE]
         return Baseline.of(found)
+
+    def _judge(self, piece: Piece, other_than: int | None = None) -> Originality:
+        return self.index.judge(first_bars(piece.score, BASELINE_BARS), other_than=other_than)
 
 
 def split(corpus: Corpus) -> Split:
@@ -60,6 +59,6 @@ def split(corpus: Corpus) -> Split:
 def _index(pieces: Sequence[Piece], root: Path) -> Index:
     return Index.of(
         [piece.score for piece in pieces],
-        [os.fsencode(piece.path.relative_to(root)).decode(errors="backslashreplace") for piece in pieces],
+        [piece.path.relative_to(root).as_posix() for piece in pieces],
         [piece.leading_bars for piece in pieces],
     )

@@ -104,9 +104,8 @@ def _check_types(options: ComposeOptions) -> None:
     for option in fields(options):
         value, (what, types) = getattr(options, option.name), kinds[str(option.type).partition(" ")[0]]
         optional = str(option.type).endswith("None")
-        if (value is None and optional) or (
-            isinstance(value, types) and isinstance(value, bool) == (types == (bool,))
-        ):
+        fits = isinstance(value, types) and (bool in types or not isinstance(value, bool))
+        if fits or (value is None and optional):
             continue
         raise InputError(f"{option.name.replace('_', ' ')} must be {what}, not {value!r}.")
 

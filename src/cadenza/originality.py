@@ -29,17 +29,16 @@ from safetensors.numpy import save
 from cadenza.errors import ModelError
 from cadenza.events import NoteEvents
 from cadenza.files import write_atomic
-from cadenza.score import DRUM_KIT, NoteArray, Score, bar_lines, nearest_steps
+from cadenza.score import DRUM_KIT, IntArray, NoteArray, Score, bar_lines, nearest_steps
 from cadenza.source import Source
 
-IntArray = NDArray[np.int64]
 HashArray = NDArray[np.unsignedinteger[Any]]
 
 ROW = 6  # notes that are hashed together
 BITS = 16  # of a kept hash
 STEPS_PER_QUARTER = 12
 LEAST = 2 * ROW  # notes of a passage; shorter ones all music shares
-MOST_BARS = 65_535  # that are told apart
+MOST_BARS, MOST_SPAN = np.iinfo(np.uint16).max, np.iinfo(np.uint8).max  # that are told apart
 COMMON = 16  # rows that occur so much more often than chance has it are no sign of a copy
 _ARRAYS = ("hashes", "bars", "spans", "lengths", "piece_of")
 _MULTIPLIERS = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))
@@ -207,10 +206,8 @@ class Index:
             before = leading_bars[number] if leading_bars else 0
             for line in lines_of(score):
                 rows = line.rows(bits)[::stride]
-                first, last = (
-                    line.bar[: max(0, len(line.bar) - ROW + 1) : stride],
-                    line.bar[ROW - 1 :: stride],
-                )
+                last = line.bar[ROW - 1 :: stride]
+                first = line.bar[::stride][: len(last)]
                 hashes.append(rows)
                 parts.append(np.stack([first + before, last - first, np.full(len(rows), len(piece_of))]))
                 piece_of.append(number)
@@ -219,7 +216,7 @@ class Index:
             tuple(pieces),
             np.concatenate(hashes),
             np.minimum(bars, MOST_BARS).astype(np.uint16),
-            np.minimum(spans, 255).astype(np.uint8),
+            np.minimum(spans, MOST_SPAN).astype(np.uint8),
             np.bincount(line_of, minlength=len(piece_of)).astype(np.uint32),
             np.array(piece_of, np.uint32),
             stride,
@@ -260,17 +257,11 @@ class Index:
         return found
 
     def _check(self) -> None:
+        rows, lines = (len(self.hashes),), (len(self.piece_of),)
         kinds = (_kind(self.bits), np.uint16, np.uint8, np.uint32, np.uint32)
-        lengths = (
-            len(self.hashes),
-            len(self.hashes),
-            len(self.hashes),
-            len(self.piece_of),
-            len(self.piece_of),
-        )
-        for name, kind, length in zip(_ARRAYS, kinds, lengths, strict=True):
+        for name, kind, shape in zip(_ARRAYS, kinds, (rows, rows, rows, lines, lines), strict=True):
             array = getattr(self, name)
-            if array.shape != (length,) or array.dtype != kind:
+            if array.shape != shape or array.dtype != kind:
                 raise ValueError(f"{name} are of another kind")
         good = self.stride >= 1 and int(self.lengths.sum(dtype=np.int64)) == len(self.hashes)
         if not good or (self.piece_of >= len(self.pieces)).any():

@@ -46,7 +46,7 @@ PRESETS = {
         {"heads": 4, "memory": 64, "learning_rate": 3e-3},
     ),
     "medium": Preset(
-        "for an hour or more on a laptop; the bundled model",
+        "for an hour or more on a laptop",
         {"architecture": "transformer", "width": 192, "layers": 3, "head_width": 192, "dropout": 0.1},
         {"heads": 6, "memory": 128, "learning_rate": 2e-3},
         learning_rate=2e-3,

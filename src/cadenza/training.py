@@ -181,7 +181,7 @@ def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None 
     corpus.require_pieces(2)
     parts = split(corpus)
     train_pieces, held_out, index = parts.learned, parts.held_out, parts.index
-    base: ModelFolder | None = None
+    base = _base(options, corpus)
     preset = PRESETS[options.preset]
     warnings = []
     if len(corpus.pieces) < 20:
@@ -194,23 +194,19 @@ def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None 
     if preset.representation == "notes-and-chords":
         representation = NotesAndChords.of(piece.score for piece in train_pieces)
     else:
-        off_grid = sum(piece.timing != "grid" for piece in corpus.pieces)
-        microtiming = off_grid >= PERFORMANCE_SHARE * len(corpus.pieces)
         character = Character.of(
             [piece.score for piece in train_pieces], [piece.style for piece in train_pieces]
         )
-        base = _base(options, microtiming)
         if base is not None:
             warnings += _on_base(base, held_out)
             index = index if base.index is None else base.index.within(_name_of(base)).joined(index)
-        events = _events(options, microtiming) if base is None else base.representation
-        assert isinstance(events, NoteEvents)
-        if off_grid and not events.microtiming:
+        representation = _events(options, corpus) if base is None else base.representation
+        off_grid = _off_grid(corpus)
+        if off_grid and isinstance(representation, NoteEvents) and not representation.microtiming:
             warnings.append(
                 f"{off_grid} of {len(corpus.pieces)} pieces are unquantised and were put on the grid"
             )
-        representation = events
-        encoded = [events.encode(piece.score) for piece in train_pieces]
+        encoded = [representation.encode(piece.score) for piece in train_pieces]
         repertoire = Repertoire.of(encoded)
         for name in character.styles:
             of_style = [e for e, piece in zip(encoded, train_pieces, strict=True) if piece.style == name]
@@ -230,16 +226,26 @@ def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None 
     )
 
 
-def _events(options: TrainingOptions, microtiming: bool) -> NoteEvents:
+def _off_grid(corpus: Corpus) -> int:
+    """How many pieces are performances."""
+    return sum(piece.timing != "grid" for piece in corpus.pieces)
+
+
+def _needs_microtiming(corpus: Corpus) -> bool:
+    return _off_grid(corpus) >= PERFORMANCE_SHARE * len(corpus.pieces)
+
+
+def _events(options: TrainingOptions, corpus: Corpus) -> NoteEvents:
+    """The representation of a network that begins anew."""
     steps, levels = options.steps_per_quarter, options.velocity_levels
     return NoteEvents(
         NoteEvents.steps_per_quarter if steps is None else steps,
         NoteEvents.velocity_levels if levels is None else levels,
-        microtiming,
+        _needs_microtiming(corpus),
     )
 
 
-def _base(options: TrainingOptions, microtiming: bool) -> ModelFolder | None:
+def _base(options: TrainingOptions, corpus: Corpus) -> ModelFolder | None:
     """The model to go on from; raises InputError or ModelError if one is named that cannot be."""
     folder = options.base_folder()
     if folder is None:
@@ -249,9 +255,12 @@ def _base(options: TrainingOptions, microtiming: bool) -> ModelFolder | None:
         raise InputError(
             f"{folder}: knows notes and chords alone, and cannot be gone on from; name another model."
         )
-    if microtiming and not base.representation.microtiming and options.base == AUTO:
-        return None
-    return base
+    try:
+        ModelConfig(**base.config["model"])
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{folder / CONFIG}: damaged; restore the file or train again.") from error
+    too_coarse = _needs_microtiming(corpus) and not base.representation.microtiming
+    return None if too_coarse and options.base == AUTO else base
 
 
 def _name_of(base: ModelFolder) -> str:
@@ -261,7 +270,7 @@ def _name_of(base: ModelFolder) -> str:
 
 def _on_base(base: ModelFolder, held_out: Sequence[Piece]) -> list[str]:
     """What a user should know of the model that training goes on from."""
-    name = f"the {BUNDLED} model" if base.path == bundled_model() else str(base.path)
+    name = f"the model {_name_of(base)}"
     found = [f"going on from {name}; --from-scratch begins anew"]
     index = base.index
     known = 0 if index is None else sum(index.judge(p.score).notes >= SAME_TUNE for p in held_out)
