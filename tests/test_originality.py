@@ -127,6 +127,8 @@ def test_an_index_is_read_as_it_was_written(tmp_path: Path) -> None:
     index = Index.of(pieces[:3], ["a", "b", "c"], [0, 2, 0]).joined(Index.of(pieces[3:], ["d"]))
     index.save(tmp_path / "index")
     again = Index.load(tmp_path / "index")
+    again.save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "index").read_bytes()
     for piece in pieces:
         assert again.judge(piece) == index.judge(piece)
     found = [again.judge(piece).longest for piece in pieces]

@@ -240,16 +240,18 @@ class Index:
 
     def save(self, path: Path) -> None:
         """Write it whole or not at all."""
-        facts = {"pieces": json.dumps(self.pieces), "stride": str(self.stride), "bits": str(self.bits)}
-        write_atomic(path, save({name: getattr(self, name) for name in _ARRAYS}, facts))
+        facts = {"pieces": self.pieces, "stride": self.stride, "bits": self.bits}
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        write_atomic(path, save(arrays, {"index": json.dumps(facts)}))  # one key: several have no fixed order
 
     @classmethod
     def load(cls, path: Path) -> Index:
         """Inverse of `save`; raises ModelError if the file is damaged."""
         try:
             with safe_open(path, framework="numpy") as file:
-                facts, arrays = file.metadata(), {name: file.get_tensor(name) for name in _ARRAYS}
-            pieces = tuple(map(str, json.loads(facts["pieces"])))
+                facts = json.loads(file.metadata()["index"])
+                arrays = {name: file.get_tensor(name) for name in _ARRAYS}
+            pieces = tuple(map(str, facts["pieces"]))
             found = cls(pieces, **arrays, stride=int(facts["stride"]), bits=int(facts["bits"]))
             found._check()
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
