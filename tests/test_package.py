@@ -25,7 +25,7 @@ LAYERS = (
     {"files", "score", "workers", "repetition"},
     {"smf", "vocabulary", "statistics", "pianoroll", "timing", "library", "character"},
     {"midi", "gaps", "repertoire", "likeness", "leaning"},
-    {"context", "export", "corpus", "controls"},
+    {"context", "export", "corpus", "controls", "listening"},
     {"events"},
     {"tokens", "grammar", "source"},
     {"dataset", "filling", "originality", "models.language_model", "processes"},

@@ -27,11 +27,15 @@ from cadenza.errors import InputError, ModelError
 from cadenza.evaluation import Likelihood, evaluate_graph
 from cadenza.events import NoteEvents
 from cadenza.holdout import split
+from cadenza.learner import has_fast_bfloat16
 from cadenza.model_folder import CARD, CONFIG, CURVE, LOG, STATE, WEIGHTS, ModelFolder, bundled_model
 from cadenza.presets import ARCHITECTURES
 from cadenza.processes import Processes
 from cadenza.training import Progress, TrainingOptions, train
 from music import tune, write_folder
+
+# Of one process and of several: sums in another order, which rounding in bfloat16 makes more of.
+SAME_LOSSES = 5e-3 if has_fast_bfloat16(torch.device("cpu")) else 1e-3
 
 
 def _options(epochs: float = 2.0, **changes: Any) -> TrainingOptions:
@@ -362,7 +366,7 @@ def test_two_processes_learn_what_one_does_even_if_one_of_them_dies_and_is_inter
     _in_two_processes(DIE_AND_BE_INTERRUPTED, folder, tmp_path / "two", restarts=1)
     assert _step(tmp_path / "two") == 9
     train(folder, tmp_path / "two", _options(6.0), resume=True)
-    assert _held_out(tmp_path / "two") == pytest.approx(_held_out(alone), abs=1e-3)
+    assert _held_out(tmp_path / "two") == pytest.approx(_held_out(alone), abs=SAME_LOSSES)
 
 
 def test_processes_that_keep_parts_of_the_network_learn_what_one_does_and_share_its_checkpoints(
@@ -379,7 +383,7 @@ def test_processes_that_keep_parts_of_the_network_learn_what_one_does_and_share_
         assert _step(tmp_path / "parts" / kind) == 8
         train(folder, tmp_path / "parts" / kind, _options(6.0, architecture=kind), resume=True)
         alone, parts = (_held_out(tmp_path / name / kind) for name in ("alone", "parts"))
-        assert parts == pytest.approx(alone, abs=1e-3)
+        assert parts == pytest.approx(alone, abs=SAME_LOSSES)
 
 
 def _step(out: Path) -> int:

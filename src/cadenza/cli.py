@@ -23,6 +23,7 @@ from cadenza.version import __version__
 
 if TYPE_CHECKING:
     from cadenza.corpus import Corpus, FileReport
+    from cadenza.listening import Mean
     from cadenza.options import ComposeOptions
     from cadenza.training import Progress
 
@@ -136,7 +137,55 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    """Measure how well a model predicts pieces that it has not seen."""
+    """Measure how well a model predicts pieces that it has not seen, or how like real pieces composed ones are."""
+    if arguments.samples is not None:
+        if arguments.model is not None:
+            raise InputError("--samples compares files and takes no model; leave out MODEL and PATH.")
+        _listen(arguments)
+        return
+    if arguments.model is None or arguments.path is None:
+        raise InputError("name a model folder and the files to judge it by, or --samples FOLDER.")
+    if arguments.against is not None:
+        raise InputError("--against needs --samples FOLDER.")
+    _judge(arguments)
+
+
+def _listen(arguments: argparse.Namespace) -> None:
+    """Composed pieces beside real ones."""
+    from cadenza.holdout import split
+    from cadenza.listening import listen
+    from cadenza.model_folder import bundled_corpus
+
+    arguments.drums = True
+    composed = _scan(arguments.samples, arguments)
+    if arguments.against is None:
+        real, whose = split(_scan(bundled_corpus(), arguments)).held_out, "of the bundled corpus"
+    else:
+        real, whose = _scan(arguments.against, arguments).pieces, f"in {arguments.against}"
+    found = listen([piece.score for piece in composed.pieces], [piece.score for piece in real])
+    if arguments.json:
+        skipped = [report.to_dict() for report in composed.skipped]
+        print(json.dumps({**found.to_dict(), "skipped": skipped}, indent=1))
+        return
+    print(f"{_pieces(found.samples)} beside {found.real} {whose}, {found.bars} bars of each at most")
+    print(f"{'':<28}{'composed':<28}{'real':<28}{'overlap':>7}{'KL':>8}")
+    for name, each in found.features.items():
+        means = "".join(
+            f"{'' if mean is None else _interval(mean):<28}" for mean in (each.samples, each.real)
+        )
+        print(f"{name.replace('_', ' '):<28}{means}{each.overlap:>7.0%}{each.divergence:>8.3f}")
+    print(f"{'mean':<84}{found.overlap:>7.0%}")
+    for report in composed.skipped:
+        if report.verdict != "not MIDI":  # sidecars and rolls lie beside the pieces
+            _tell(_report_line(report))
+
+
+def _interval(mean: Mean) -> str:
+    return f"{mean.value:.3f} ({mean.low:.3f} to {mean.high:.3f})"
+
+
+def _judge(arguments: argparse.Namespace) -> None:
+    """The likelihood of pieces."""
     from cadenza.evaluation import evaluate_graph
     from cadenza.model_folder import ModelFolder
 
@@ -612,8 +661,17 @@ def _add_run(verbs: Any) -> None:
 
 def _add_evaluate(verbs: Any) -> None:
     parser = _add_verb(verbs, evaluate, "cadenza evaluate my-model held_out_files --json")
-    parser.add_argument("model", metavar="MODEL", type=Path, help="model folder")
-    parser.add_argument("path", metavar="PATH", type=Path, help="folder or file that the model has not seen")
+    parser.add_argument("model", metavar="MODEL", type=Path, nargs="?", help="model folder")
+    parser.add_argument(
+        "path", metavar="PATH", type=Path, nargs="?", help="folder or file that the model has not seen"
+    )
+    parser.add_argument("--samples", metavar="FOLDER", type=Path, help="composed pieces, instead of a model")
+    parser.add_argument(
+        "--against",
+        metavar="FOLDER",
+        type=Path,
+        help="the real pieces beside them (default: those of the bundled corpus that are held out)",
+    )
     _add_reading(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 

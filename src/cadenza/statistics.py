@@ -54,7 +54,7 @@ def describe(score: Score) -> dict[str, float]:
             same pitches and drums start at the same grid steps of the bar.
         distinct_bars_share: different non-empty bars / non-empty bars; 1 if no bar comes twice.
     """
-    grid, pitched = _grid(score), _pitched(score.notes)
+    grid, pitched = lay_on_bars(score), _pitched(score.notes)
     return {
         **_size(score, grid),
         **_pitch(pitched),
@@ -66,7 +66,7 @@ def describe(score: Score) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class _Grid:
+class Grid:
     """Notes on the grid: what starts in which bar, at which step of it."""
 
     onset: IntArray  # (N,) grid steps from the start of the piece
@@ -76,13 +76,13 @@ class _Grid:
     bar_steps: IntArray  # (B,) length of every bar in grid steps
 
 
-def _grid(score: Score) -> _Grid:
+def lay_on_bars(score: Score) -> Grid:
+    """Every note's bar and step; rounding may carry a last short note over the last bar line, but not out of its bar."""
     lines = nearest_steps(bar_lines(score, score.end), score.ticks_per_quarter, STEPS_PER_QUARTER)
     onset = nearest_steps(score.notes["onset"], score.ticks_per_quarter, STEPS_PER_QUARTER)
-    # Rounding may carry a last short note over the last bar line: it stays in the last bar.
     bar = np.clip(np.searchsorted(lines, onset, side="right") - 1, 0, max(0, len(lines) - 2))
     key = score.notes["pitch"] + 128 * (score.notes["instrument"] >= DRUM_KIT)
-    return _Grid(onset, bar, onset - lines[bar], key.astype(np.int64), np.diff(lines))
+    return Grid(onset, bar, onset - lines[bar], key.astype(np.int64), np.diff(lines))
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _mean(values: NDArray[Any]) -> float:
 # --- size and time ------------------------------------------------------------------------------
 
 
-def _size(score: Score, grid: _Grid) -> dict[str, float]:
+def _size(score: Score, grid: Grid) -> dict[str, float]:
     notes, bars = score.notes, len(grid.bar_steps)
     melodic = notes["instrument"] < DRUM_KIT
     return {
@@ -210,7 +210,7 @@ def _levels(pitched: _Pitched) -> tuple[IntArray, IntArray]:
 # --- rhythm and repetition ----------------------------------------------------------------------
 
 
-def _groove(grid: _Grid) -> float:
+def _groove(grid: Grid) -> float:
     """Groove consistency, 0..1: 1 - mean distance of the onset patterns of neighbouring bars.
 
     A bar's pattern has a one at each grid step where a note starts; the distance of two is the share
@@ -232,7 +232,7 @@ def _groove(grid: _Grid) -> float:
     return 1.0 - min(1.0, float(distance.mean()))
 
 
-def _longest_run(grid: _Grid) -> int:
+def _longest_run(grid: Grid) -> int:
     """Most successive onsets with the same set of pitches; 1 if none repeats, 0 without pitches."""
     pitched = grid.key < 128
     if not pitched.any():
@@ -248,7 +248,7 @@ def _longest_run(grid: _Grid) -> int:
     return int(np.diff(np.concatenate([[0], changes, [len(begins)]])).max())
 
 
-def _repetition(grid: _Grid) -> dict[str, float]:
+def _repetition(grid: Grid) -> dict[str, float]:
     """How many bars come again, exactly: by pitches, drums and onsets, not by lengths or velocities."""
     sounding = len(np.unique(grid.bar))
     distinct = _distinct_bars(grid)
@@ -258,7 +258,7 @@ def _repetition(grid: _Grid) -> dict[str, float]:
     }
 
 
-def _distinct_bars(grid: _Grid) -> int:
+def _distinct_bars(grid: Grid) -> int:
     """Number of different contents among the bars in which something starts."""
     content = np.unique(np.stack([grid.bar, grid.step * 256 + grid.key], axis=1), axis=0)
     begins = np.flatnonzero(np.diff(content[:, 0], prepend=-1))

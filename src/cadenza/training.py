@@ -42,7 +42,7 @@ from cadenza.evaluation import Likelihood
 from cadenza.events import EncodedPiece, NoteEvents
 from cadenza.files import write_atomic
 from cadenza.holdout import SAME_TUNE, split
-from cadenza.learner import Learner, Recipe, autocast, choose_device, to_device, with_prefix
+from cadenza.learner import Learner, Recipe, choose_device, to_device, with_prefix
 from cadenza.likeness import usual
 from cadenza.model_card import loss_curve_svg, write_card
 from cadenza.model_folder import (
@@ -695,10 +695,10 @@ def write_graphs(
 def evaluate_model(
     model: LanguageModel, representation: Representation, batches: Sequence[Batch], device: torch.device
 ) -> Likelihood:
-    """Likelihood of whole pieces under the network as it is."""
+    """Likelihood of whole pieces under the network as it is, in single precision."""
     likelihood, was_training = Likelihood(), model.training
     model.eval()
-    with torch.inference_mode(), autocast(device):
+    with torch.inference_mode():
         for batch in batches:
             events, context = to_device(batch, device)
             hidden, _ = model(events[:, :-1], context[:, :-1])
