@@ -11,14 +11,15 @@ network itself spends on what it composed at each position of the dial. One JSON
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import likeness
 from cadenza import Composer
 from cadenza.character import Character, measure, parse_mood
 from cadenza.corpus import scan
@@ -26,6 +27,7 @@ from cadenza.evaluation import evaluate_graph
 from cadenza.events import NoteEvents
 from cadenza.holdout import split
 from cadenza.likeness import first_bars
+from cadenza.model_folder import bundled_corpus
 from cadenza.moods import LEVELS, MOODS
 from cadenza.score import Score
 from cadenza.statistics import describe
@@ -86,9 +88,21 @@ def _attributes(mood: str) -> list[str]:
     return [name for name, words in LEVELS.items() if set(words) & set(parse_mood(mood))]
 
 
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, help="default: the bundled model")
+    parser.add_argument("--corpus", type=Path, default=bundled_corpus(), help="what the model was trained on")
+    parser.add_argument("--num", type=int, default=32)
+    parser.add_argument("--bars", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args()
+
+
 def main() -> None:
     """Compose, classify and print."""
-    arguments = likeness.parse(__doc__)
+    arguments = _parse()
     composer = Composer.from_pretrained(arguments.model)
     representation = composer.representation
     assert isinstance(representation, NoteEvents)

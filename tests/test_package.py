@@ -147,7 +147,7 @@ def test_the_bundled_model_is_small_and_composes() -> None:
     files = [path for path in bundled_model().rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 25_000_000
     config = ModelFolder.open(bundled_model()).config
-    assert config["corpus"]["folder"] == "corpus"
+    assert config["corpus"]["folder"] == "free-music"
     piece = cadenza.Composer.from_pretrained().compose(bars=4, seed=3)
     assert len(piece.score) > 8
 

@@ -2,8 +2,7 @@
 
     python tools/bundle.py corpus FREE      FREE holds mutopia_keyboard, mutopia_hymns, ...
     python tools/bundle.py base FREE OUT    all of that music by style, in OUT/train and OUT/valid
-    python tools/bundle.py model MODEL      a folder written by `cadenza train --from-scratch`, such as from OUT/train
-                                            with --drums --preset medium
+    python tools/bundle.py model MODEL OUT  the model that was trained on OUT/train, judged by OUT/valid
 
 The choice of pieces is by rule, not by hand: for the corpus, of each source the shortest ones above a least length,
 as many as its share of the budget allows; for the base model, all that are eight bars long.
@@ -26,9 +25,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cadenza.corpus import Corpus, Piece, scan
+from cadenza.evaluation import evaluate_graph
 from cadenza.files import write_atomic
 from cadenza.graph import halved
 from cadenza.holdout import split
+from cadenza.model_card import write_card
 from cadenza.model_folder import (
     CARD,
     CONFIG,
@@ -37,6 +38,7 @@ from cadenza.model_folder import (
     LOG,
     REPRESENTATION,
     WEIGHTS,
+    ModelFolder,
     bundled_corpus,
     bundled_model,
 )
@@ -44,9 +46,9 @@ from cadenza.score import bar_lines
 
 LEAST_BYTES = 1_200
 LEAST_BARS = 8
-MODEL_LICENCE = (
-    "MIT for the weights; learned from public-domain, CC0 and BSD-3-Clause music, credited in `../CREDITS.md`"
-)
+MODEL_NAME = "free-music"
+MODEL_LICENCE = "MIT for the weights; of the music as told below"
+TRAINING = "cadenza train OUT/train --drums --preset medium --transpose 6 --from-scratch --minutes {minutes:.0f} --out MODEL"
 
 
 @dataclass(frozen=True)
@@ -101,14 +103,15 @@ SOURCES = (
         "groove",
         0,
         "CC BY 4.0",
-        "the Groove MIDI Dataset by Google Magenta (https://magenta.tensorflow.org/datasets/groove)",
+        "the Groove MIDI Dataset by Google LLC (https://magenta.tensorflow.org/datasets/groove; Gillick et al. 2019), "
+        "laid on a grid",
     ),
     Source(
         "performances",
         "vienna4x22",
         0,
         "CC BY 4.0",
-        "the Vienna 4x22 Piano Corpus (https://github.com/CPJKU/vienna4x22)",
+        "the Vienna 4x22 Piano Corpus by Werner Goebl and CPJKU (https://github.com/CPJKU/vienna4x22), its performances alone",
     ),
 )
 CORPUS_SOURCES = tuple(source for source in SOURCES if source.budget)
@@ -154,7 +157,9 @@ def _take(source: Source, folder: Path, target: Path) -> list[dict[str, str]]:
 
 
 def _credits(lines: list[dict[str, str]]) -> str:
-    parts = ["# Credits\n\nThe music that ships with Cadenza, and that its bundled model learned from:\n\n"]
+    parts = [
+        "# Credits\n\nThe music that ships with Cadenza; what its bundled model learned from is told in `model/README.md`.\n\n"
+    ]
     for source in CORPUS_SOURCES:
         count = sum(line["path"].startswith(f"{source.style}/") for line in lines)
         parts.append(f"- `{source.style}`: {count} pieces from {source.credit}. Licence: {source.licence}.\n")
@@ -202,22 +207,66 @@ def _bars(piece: Piece) -> int:
     return len(bar_lines(piece.score, piece.score.end)) - 1
 
 
-def bundle_model(model: Path) -> None:
-    """Copy what composing needs, weights and graphs in half their size."""
+def bundle_model(model: Path, base: Path) -> None:
+    """Copy what composing needs, weights and graphs in half their size, with a card that tells all about it."""
     target = bundled_model()
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    for name in (CONFIG, REPRESENTATION, INDEX, CARD, LOG, CURVE):
+    for name in (REPRESENTATION, INDEX, LOG, CURVE):
         shutil.copyfile(model / name, target / name)
     shutil.copytree(model / "graph-int8", target / "graph-int8")
     for graph in sorted((model / "graph-fp32").iterdir()):
         write_atomic(target / "graph-fp32" / graph.name, halved(onnx.load(graph)).SerializeToString())
-    card = (target / CARD).read_text()
-    (target / CARD).write_text(re.sub(r"(?m)^- Licence: .*$", f"- Licence: {MODEL_LICENCE}", card))
     weights = {name: t.to(torch.bfloat16).contiguous() for name, t in load_file(model / WEIGHTS).items()}
     save_file(weights, target / WEIGHTS)
+    config = json.loads((model / CONFIG).read_text())
+    config["corpus"]["folder"] = MODEL_NAME
+    write_atomic(target / CONFIG, json.dumps(config, indent=1) + "\n")
+    write_atomic(target / CARD, _card(ModelFolder.open(target), base))
     total = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{total:,} bytes in {target}")
+
+
+def _card(model: ModelFolder, base: Path) -> str:
+    card = write_card(model.config, model.character.thirds)
+    card = re.sub(r"(?m)^- Licence: .*$", f"- Licence: {MODEL_LICENCE}", card)
+    music, judged = [], []
+    for source in SOURCES:
+        pieces = scan(base / "train" / source.style, allow_drums_only=True, workers=0).pieces
+        music.append(
+            f"- `{source.style}`: {len(pieces)} pieces from {source.credit}. Licence: {source.licence}."
+        )
+        judged.append(f"| {source.style} | {_judged(model, base / 'valid' / source.style)} |")
+    sections = [
+        "## The music and its licences",
+        *music,
+        "",
+        "## How well, set by set",
+        "Pieces that took no part in training, whole, in nats per note as computed by the graphs that ship:",
+        "",
+        f"| set | pieces | notes | {' | '.join(model.precisions)} |",
+        "|---|---|---|" + "---|" * len(model.precisions),
+        *judged,
+        "",
+        "## To train it again",
+        "    python tools/bundle.py base FREE OUT",
+        f"    {TRAINING.format(minutes=model.config['seconds'] / 60)}",
+        "    python tools/bundle.py model MODEL OUT",
+        "",
+        "## Limits",
+    ]
+    return card.replace("## Limits", "\n".join(sections))
+
+
+def _judged(model: ModelFolder, folder: Path) -> str:
+    """Pieces, notes and nats per note of held-out files, as cells of a table."""
+    scores = [piece.score for piece in scan(folder, allow_drums_only=True, workers=0).pieces]
+    encoded = [model.representation.encode_piece(score) for score in scores]
+    nats = [
+        evaluate_graph(model.graph(name, threads=0), model.representation, encoded).nats_per_note
+        for name in model.precisions
+    ]
+    return f"{len(scores)} | {sum(map(len, scores)):,} | " + " | ".join(f"{each:.3f}" for each in nats)
 
 
 if __name__ == "__main__":
@@ -227,11 +276,13 @@ if __name__ == "__main__":
     base = verbs.add_parser("base")
     base.add_argument("free", type=Path)
     base.add_argument("out", type=Path)
-    verbs.add_parser("model").add_argument("model", type=Path)
+    model = verbs.add_parser("model")
+    model.add_argument("model", type=Path)
+    model.add_argument("base", type=Path)
     arguments = parser.parse_args()
     if arguments.what == "corpus":
         build_corpus(arguments.free)
     elif arguments.what == "base":
         build_base(arguments.free, arguments.out)
     else:
-        bundle_model(arguments.model)
+        bundle_model(arguments.model, arguments.base)
