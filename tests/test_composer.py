@@ -55,6 +55,37 @@ def test_a_continuation_begins_with_its_prompt(models: dict[str, Path]) -> None:
     np.testing.assert_array_equal(opening["pitch"], expected["pitch"])
 
 
+@pytest.mark.parametrize("prompt", [None, tune(9, bars=2)])
+def test_drafts_grow_into_the_piece(
+    models: dict[str, Path], prompt: Score | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cadenza.composer.DRAFT_SECONDS", 0.0)
+    drafts: dict[int, list[Score]] = {1: [], 2: []}
+    composer = Composer.from_pretrained(models["transformer"])
+    pieces = composer.compose_many(
+        prompt=prompt, num=2, bars=4, seed=3, on_draft=lambda number, score: drafts[number].append(score)
+    )
+    for number, piece in enumerate(pieces, 1):
+        whole = _strokes(piece.score)
+        parts = [_strokes(draft) for draft in drafts[number]]
+        assert len(parts) > 3 and all(part <= whole for part in parts)
+        assert [len(part) for part in parts] == sorted(len(part) for part in parts)
+        assert parts[-1] == whole
+
+
+def _strokes(score: Score) -> set[tuple[int, ...]]:
+    return {(int(n["onset"]), int(n["pitch"]), int(n["instrument"])) for n in score.notes}
+
+
+def test_what_is_made_out_of_a_whole_piece_has_no_drafts(models: dict[str, Path]) -> None:
+    drafts: list[int] = []
+    composer = Composer.from_pretrained(models["lstm"])
+    list(
+        composer.compose_many(vary=tune(9, bars=4), seed=3, on_draft=lambda number, _: drafts.append(number))
+    )
+    assert not drafts
+
+
 def test_a_prompt_that_cannot_be_continued_is_refused(models: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no notes"):
         Composer.from_pretrained(models["lstm"]).compose(prompt=Score(480), seed=1)

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 
 import conftest
-from cadenza import presets, training
+from cadenza import Composer, presets, training
 from cadenza.ahead import Ahead
 from cadenza.corpus import scan
 from cadenza.dataset import Augmentation, AugmentedScores, WindowStream
@@ -100,6 +100,21 @@ def test_a_finished_run_can_be_made_longer(folder: Path, tmp_path: Path) -> None
     steps = ModelFolder.open(out).config["steps"]
     train(folder, out, _options(3.0), resume=True)
     assert ModelFolder.open(out).config["steps"] > steps
+
+
+def test_the_best_model_so_far_composes_while_it_learns(folder: Path, tmp_path: Path) -> None:
+    found = []
+
+    def look(progress: Progress) -> None:
+        if progress.best:
+            steps = ModelFolder.open(tmp_path / "out").config["steps"]
+            found.append(
+                (progress.step, steps, len(Composer.from_pretrained(tmp_path / "out").compose(seed=1).score))
+            )
+
+    train(folder, tmp_path / "out", _options(4.0), keep_best=True, on_progress=look)
+    assert len(found) > 1
+    assert all(step == steps and notes for step, steps, notes in found)
 
 
 def test_a_longer_run_goes_on_being_evaluated(folder: Path, tmp_path: Path) -> None:

@@ -449,8 +449,9 @@ def _compose(model: Path | None, out: Path, arguments: argparse.Namespace) -> Pa
     composer = Composer.from_pretrained(model)
     for note in composer.notes_on(options, *_music(arguments)):
         _tell(f"note: {note}")
+    music: dict[str, Any] = {**_music(arguments)}
     pieces = composer.compose_many(
-        **_music(arguments),
+        **music,
         options=options,
         on_events=lambda n: meter.show(f"composing, {n:,} events"),
         workers=0,

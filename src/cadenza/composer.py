@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
@@ -34,6 +35,7 @@ from cadenza.workers import in_processes, team
 BATCH = 8  # candidates composed side by side; what a piece is like may depend on its neighbours
 ATTEMPTS = 8  # at a piece that must be original
 KEEPING_NOTES = ("humanise", "orchestrate")  # the uses that play a user's notes, and add none
+DRAFT_SECONDS = 0.15  # between looks at what is written of a piece
 BARS_WORTH_A_PROCESS = 400  # about where two processes draw level with one, their start included
 
 
@@ -58,6 +60,7 @@ class Composition:
 
 
 Music = Score | str | Path
+OnDraft = Callable[[int, Score], None]  # told a piece's number, from 1 on, and what of it is written by now
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,7 @@ class Composer:
         orchestrate: Music | None = None,
         options: ComposeOptions | None = None,
         on_events: Callable[[int], None] | None = None,
+        on_draft: OnDraft | None = None,
         workers: int = 1,
         **changes: Any,
     ) -> Iterator[Composition]:
@@ -126,7 +130,9 @@ class Composer:
         prompt, infill, vary, humanise, orchestrate: music of the user, of which one may be given (see `tasks`): to go
         on from, its bars first in the result; to fill a gap in, of bars `fill_bars` and instruments `tracks`; to vary
         by `amount`; to play with loudness and timing; to play on other instruments.
-        on_events: called with the number of events drawn so far. workers: processes that compose, where there
+        on_events: called with the number of events drawn so far. on_draft: called several times a second with the
+        number of each piece that is being written and its score so far, where one process composes new pieces or
+        continuations. workers: processes that compose, where there
         is enough to do for several; 0 takes one for each core. However many processes there are, the pieces are the same.
         A script that asks for several is imported by each of them, and needs `if __name__ == "__main__":`.
         Options and music are checked at once.
@@ -143,10 +149,10 @@ class Composer:
             fill = partial(_fill, str(self.folder.path.resolve()), self.precision)
             batches = in_processes(fill, orders, min(workers, len(orders)), on_events)
             return (piece for batch in batches for piece in batch)
-        return self._compose(orders, on_events)
+        return self._compose(orders, on_events, on_draft)
 
     def _compose(
-        self, orders: Sequence[Order], on_events: Callable[[int], None] | None
+        self, orders: Sequence[Order], on_events: Callable[[int], None] | None, on_draft: OnDraft | None
     ) -> Iterator[Composition]:
         drawn = 0
 
@@ -157,7 +163,7 @@ class Composer:
                 on_events(drawn)
 
         for order in orders:
-            yield from self.fill(order, count)
+            yield from self.fill(order, count, on_draft)
 
     def again(self, sidecar: dict[str, Any], music: Music | None = None) -> Composition:
         """Compose the piece of a sidecar once more; raises InputError if that cannot give the same bytes.
@@ -246,10 +252,15 @@ class Composer:
         widths = {name: high - low for name, (low, high) in character.thirds.items()}
         return Leaning(aims, widths, steps, loudness, favoured)
 
-    def fill(self, order: Order, count: Callable[[int], None] | None = None) -> list[Composition]:
+    def fill(
+        self,
+        order: Order,
+        count: Callable[[int], None] | None = None,
+        on_draft: OnDraft | None = None,
+    ) -> list[Composition]:
         """Compose the pieces of one order; `count` is told how many events each step brings."""
         numbers = range(order.first, min(order.first + BATCH, order.options.num))
-        found = self._draw(order, numbers, 1, count)
+        found = self._draw(order, numbers, 1, count, on_draft)
         if order.options.original:
             self._draw_copies_anew(order, found, count)
         return [
@@ -269,7 +280,12 @@ class Composer:
                 found[number] = min(found[number], other, key=lambda each: each.notes_shared)
 
     def _draw(
-        self, order: Order, numbers: Sequence[int], attempt: int, count: Callable[[int], None] | None
+        self,
+        order: Order,
+        numbers: Sequence[int],
+        attempt: int,
+        count: Callable[[int], None] | None,
+        on_draft: OnDraft | None = None,
     ) -> dict[int, Candidate]:
         """Candidates of these numbers; each attempt gives others."""
         grammars, told = [order.task.begin(number, order.seed) for number in numbers], order.task.told
@@ -277,7 +293,14 @@ class Composer:
         randoms = [np.random.default_rng([order.seed, number, *again]) for number in numbers]
         stream = generate(self.graph, grammars, self.representation.schema, order.sampling, randoms, told)
         found: dict[int, Candidate] = {}
-        pieces = _collect(stream, len(numbers), told, count)
+        drafts: Callable[[list[list[list[int]]]], None] | None = None
+        if on_draft is not None and order.task.grows:
+
+            def drafts(pieces: list[list[list[int]]]) -> None:
+                for number, grammar, events in zip(numbers, grammars, pieces, strict=True):
+                    on_draft(number + 1, order.task.score(np.array(events, dtype=np.int64), grammar))
+
+        pieces = _collect(stream, len(numbers), told, count, drafts)
         for number, grammar, events in zip(numbers, grammars, pieces, strict=True):
             score = order.task.score(events, grammar)
             found[number] = Candidate(score, self._judge(score, order))
@@ -333,14 +356,19 @@ def _collect(
     batch: int,
     told: Told | None,
     count: Callable[[int], None] | None,
+    drafts: Callable[[list[list[list[int]]]], None] | None,
 ) -> list[IntArray]:
     """Events (T, fields) of every candidate, those that were there in front; `count` is told how many each step
-    brings."""
+    brings, `drafts` now and then what there is."""
     opening = [] if told is None else told[0].tolist()
     pieces: list[list[list[int]]] = [list(opening) for _ in range(batch)]
+    looked = time.monotonic()
     for events in stream:
         for candidate, event in events:
             pieces[candidate].append(event)
         if count is not None:
             count(len(events))
+        if drafts is not None and time.monotonic() - looked > DRAFT_SECONDS and all(pieces):
+            drafts(pieces)
+            looked = time.monotonic()
     return [np.array(piece, dtype=np.int64) for piece in pieces]

@@ -73,6 +73,10 @@ class Task(Protocol):
     def start(self) -> int:
         """The tick of a finished piece at which new music begins."""
 
+    @property
+    def grows(self) -> bool:
+        """Whether the first of its events make a piece already."""
+
     def begin(self, number: int, seed: int) -> Grammar:
         """The rules for piece `number`, having walked what is there already."""
 
@@ -171,6 +175,7 @@ class NewPiece:
     digest: str | None = None
     told: Told | None = None
     start: int = 0
+    grows: bool = True
 
     def begin(self, number: int, seed: int) -> Grammar:
         """See Task."""
@@ -224,6 +229,7 @@ class Continuation:
     grammar: NoteGrammar
     told: Told
     bars: int
+    grows: bool = True
 
     @property
     def start(self) -> int:
@@ -292,6 +298,11 @@ class _OfSource:
     """What tasks on a whole piece share."""
 
     source: Source
+
+    @property
+    def grows(self) -> bool:
+        """See Task."""
+        return False
 
     @property
     def digest(self) -> str:

@@ -289,6 +289,7 @@ def train(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    keep_best: bool = False,
     on_progress: OnProgress | None = None,
     on_stopping: Callable[[], None] | None = None,
     prepared: Prepared | None = None,
@@ -298,6 +299,7 @@ def train(
     Raises InputError for a folder with too little in it or an `out` that holds a model already (unless
     told to `resume` or `overwrite` it), and TrainingError if the loss stops being a number. Ctrl-C ends
     the step that is under way and leaves a checkpoint that `resume` continues; `on_stopping` hears of it at once.
+    keep_best: whenever the held-out pieces gain, write the model as it is, before `on_progress` hears of it.
     """
     options = options or TrainingOptions()
     out = Path(out)
@@ -307,6 +309,7 @@ def train(
         _refuse_to_replace(out)
     prepared = prepared or prepare(folder, options)
     run = _Run(prepared, options, out, processes)
+    run.keep_best = keep_best
     processes.wait()  # until all have seen whether there is something to go on from
     try:
         if resume:
@@ -380,7 +383,7 @@ class _Run:
         self.seconds, self.events = 0.0, 0
         self.best_nats, self.best_weights = math.inf, self.learner.weights()
         self.since_best = 0
-        self.stopped_early = False
+        self.stopped_early = self.keep_best = False
         self.log: list[dict[str, Any]] = []
         self.recent: list[tuple[float, int]] = []
         self.total_steps = self._steps_of_epochs() if self.epochs else None
@@ -512,6 +515,8 @@ class _Run:
         self.log.append(asdict(progress))
         if self.processes.is_first:
             self._write_log()
+            if best and self.keep_best:
+                self._write_model()
         if on_progress is not None:
             on_progress(progress)
 
