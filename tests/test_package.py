@@ -34,7 +34,11 @@ LAYERS = (
     {"options", "model_folder", "learner", "ahead"},
     {"tasks", "training"},
     {"composer"},
-    {"cli", "__init__"},
+    {"web.store", "web.guard", "web.notes"},
+    {"web.uploads", "web.worker", "web.workforce"},
+    {"web.server"},
+    {"web.serving"},
+    {"cli", "__init__", "web"},
     {"__main__"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

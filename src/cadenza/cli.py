@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 DEFAULT_FOLDER = "midi_songs"
 FEW_STEPS = 200  # of training; three minutes on a laptop are some 600
 TRAIN_EXTRA = "pip install 'cadenza[train]'"
+WEB_EXTRA = "pip install 'cadenza[web]'"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -237,6 +239,20 @@ def compare(arguments: argparse.Namespace) -> None:
         f"{there} of {arguments.second}"
     )
     print(f"{found.share:.0%} of the notes of {arguments.first}'s outer lines lie in shared passages")
+
+
+def serve(arguments: argparse.Namespace) -> None:
+    """Open the studio: a page on which to train, listen and compose."""
+    missing = [name for name in ("fastapi", "uvicorn", "multipart") if find_spec(name) is None]
+    if missing:
+        raise InputError(f"the studio needs {', '.join(missing)}; type: {WEB_EXTRA}")
+    from cadenza.web.serving import default_data, run
+
+    if arguments.host not in LOOPBACK and arguments.token is None:
+        raise InputError(
+            f"--host {arguments.host} lets others in; give --token SECRET as well, which all of them have to know."
+        )
+    run(arguments.data or default_data(), arguments.host, arguments.port, arguments.token)
 
 
 # -- what verbs share -----------------------------------------------------------------------------------
@@ -595,6 +611,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(verbs)
     _add_evaluate(verbs)
     _add_compare(verbs)
+    _add_serve(verbs)
     return parser
 
 
@@ -682,6 +699,16 @@ def _add_compare(verbs: Any) -> None:
     parser.add_argument("first", metavar="A.mid", type=Path, help="a MIDI file")
     parser.add_argument("second", metavar="B.mid", type=Path, help="another one")
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_serve(verbs: Any) -> None:
+    parser = _add_verb(verbs, serve, "cadenza serve --port 8000")
+    parser.add_argument("--port", type=_natural, default=8000, help="port (default 8000)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address; any but this machine's own needs --token"
+    )
+    parser.add_argument("--token", metavar="SECRET", help="what everybody who asks has to know")
+    parser.add_argument("--data", metavar="FOLDER", type=Path, help="what is brought, learned and composed")
 
 
 def _add_training_options(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cadenza.errors import CadenzaError, InputError
@@ -33,6 +34,31 @@ def team(workers: int) -> int:
     if workers < 0:
         raise InputError(f"workers must be 0 (one for each core) or more, not {workers}.")
     return workers or cores()
+
+
+@contextmanager
+def only_one(path: Path, *, wait: bool) -> Iterator[None]:
+    """Within it no other process is; raises InputError, unless told to wait, if one is. The system lets go of the lock
+    when a process dies, however it does."""
+    with path.open("a+b") as file:
+        try:
+            _lock(file.fileno(), wait)
+        except OSError as error:
+            raise InputError(
+                f"{path.parent}: another process uses this folder; end it, or name another."
+            ) from error
+        yield
+
+
+def _lock(descriptor: int, wait: bool) -> None:
+    if os.name == "nt":
+        import msvcrt  # which tries for ten seconds before it gives up waiting
+
+        msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        return
+    import fcntl
+
+    fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def process_pool(

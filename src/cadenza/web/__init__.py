@@ -1,0 +1,1 @@
+"""The studio: a web page on which to train, listen and compose, and the server and workers behind it."""

@@ -1,0 +1,124 @@
+"""What stands before the server: who may ask, how much may be sent, and headers that hold browsers to it.
+
+Sources: OWASP cheat sheets on CSRF, file upload and HTTP headers.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+HEADERS = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    # The synthesiser is WebAssembly and runs in a worklet; pictures and sounds are made in the page.
+    "content-security-policy": "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' blob:; connect-src 'self' blob:; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+}
+
+
+class _TooLongError(Exception):
+    """More was sent than is taken."""
+
+
+@dataclass
+class Guard:
+    """ASGI middleware. hosts: names by which the server may be called; token: a secret that all have to know."""
+
+    app: ASGIApp
+    hosts: tuple[str, ...]
+    max_bytes: int
+    token: str | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what is refused, pass on what is not."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        refusal = self._refusal(scope, headers)
+        if refusal:
+            await _answer(send, *refusal)
+            return
+        await self._pass(scope, receive, send)
+
+    def _refusal(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
+        if _host(headers.get("host", "")) not in self.hosts:
+            return 421, "this server is not known by that name; call it as it told when it started."
+        if scope["method"] not in SAFE_METHODS:
+            site, origin = headers.get("sec-fetch-site", "same-origin"), headers.get("origin")
+            if site not in ("same-origin", "none") or (
+                origin and urlsplit(origin).netloc != headers.get("host")
+            ):
+                return 403, "another page asked for this; open the studio's own."
+        if self.token and scope["path"].startswith("/api") and not self._knows_token(headers):
+            return 401, "this studio asks for its token; open the address that it told when it started."
+        length = headers.get("content-length", "0")
+        if not length.isdigit():
+            return 400, "the length of what was sent is no number."
+        if int(length) > self.max_bytes:
+            return 413, self._too_long
+        return None
+
+    def _knows_token(self, headers: dict[str, str]) -> bool:
+        given = headers.get("authorization", "").removeprefix("Bearer ")
+        return hmac.compare_digest(given.encode("latin-1", "replace"), (self.token or "").encode())
+
+    @property
+    def _too_long(self) -> str:
+        return f"more was sent than is taken at once, {self.max_bytes // 2**20} MB; send it in parts."
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        size, begun = 0, False
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self.max_bytes:
+                raise _TooLongError
+            return message
+
+        async def with_headers(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                message["headers"] = [*message["headers"], *_encoded(HEADERS)]
+            await send(message)
+
+        try:
+            await self.app(scope, counted, with_headers)
+        except _TooLongError:
+            if not begun:
+                await _answer(send, 413, self._too_long)
+
+
+def _host(header: str) -> str:
+    """A Host header without its port, and an IPv6 address without its brackets."""
+    return (urlsplit(f"//{header}").hostname or "") if header.isprintable() else ""
+
+
+def _encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+async def _answer(send: Send, status: int, text: str) -> None:
+    body = json.dumps({"detail": text}).encode()
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "connection": "close",
+        **HEADERS,
+    }
+    await send({"type": "http.response.start", "status": status, "headers": _encoded(headers)})
+    await send({"type": "http.response.body", "body": body})

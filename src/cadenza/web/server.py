@@ -1,0 +1,565 @@
+"""The studio's server: REST over the store, notices of jobs as server-sent events, and the page.
+
+    cadenza serve
+
+It composes and trains nothing itself: that is what its worker processes do. What is refused is told in a sentence with
+the status that HTTP has for it: 404 unknown, 409 not now, 413 too large, 422 not understood, 429 too much waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import zipfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from starlette.datastructures import UploadFile
+
+from cadenza.controls import SCALES
+from cadenza.errors import CadenzaError, InputError
+from cadenza.export import WRITERS, write_score
+from cadenza.midi import read_midi
+from cadenza.model_folder import CARD, ModelFolder, bundled_corpus, bundled_model
+from cadenza.moods import MOODS
+from cadenza.options import MAX_BARS, ComposeOptions
+from cadenza.presets import ARCHITECTURES
+from cadenza.score import DRUM_KITS, GM_INSTRUMENTS
+from cadenza.tasks import USES, check
+from cadenza.version import __version__
+from cadenza.web.guard import LOOPBACK, Guard
+from cadenza.web.notes import score_of
+from cadenza.web.store import COMPOSE, ENDED, QUEUED, RUNNING, TRAIN, NotFoundError, Row, Store, only
+from cadenza.web.uploads import MAX_SET_BYTES, Reader, TooLargeError, add_uploads, judge, printable, unpacked
+from cadenza.web.worker import BUNDLED
+from cadenza.web.workforce import Workforce
+
+MAX_WAITING = {COMPOSE: 32, TRAIN: 8}
+MAX_NUM = 8  # candidates at once
+MAX_STUDIO_BARS = 256
+MAX_MINUTES = 24 * 60.0
+MAX_UPLOADS = 2_000  # files in one request
+NOTICE_SECONDS = 0.05  # between looks for what a job tells
+KEEP_ALIVE_SECONDS = 15.0
+PAGE = Path(__file__).parent / "page"
+TRAIN_EXTRA = "pip install 'cadenza[train]'"
+MEDIA = {
+    ".mid": "audio/midi",
+    ".wav": "audio/wav",
+    ".musicxml": "application/vnd.recordare.musicxml+xml",
+    ".svg": "image/svg+xml",
+    ".json": "application/json",
+}
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=120, strip_whitespace=True)]
+
+
+class Named(BaseModel):
+    """A name to give."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: Name
+
+
+class PieceChange(BaseModel):
+    """What can be changed of a piece."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: Name | None = None
+    star: bool | None = None
+
+
+class Music(BaseModel):
+    """Music to make something out of: a file of a set or a composed piece, and what for."""
+
+    model_config = ConfigDict(extra="forbid")
+    use: Literal["prompt", "infill", "vary", "humanise", "orchestrate"]
+    file: str | None = None
+    piece: str | None = None
+
+
+class ComposeRequest(BaseModel):
+    """What to compose. options: those of `cadenza.ComposeOptions`."""
+
+    model_config = ConfigDict(extra="forbid")
+    model: str = BUNDLED
+    name: Name = "Piece"
+    options: dict[str, bool | int | float | str | None] = Field(default_factory=dict)
+    music: Music | None = None
+
+
+class TrainRequest(BaseModel):
+    """What to learn from, and how."""
+
+    model_config = ConfigDict(extra="forbid")
+    set: str
+    name: Name = "My model"
+    architecture: Literal["lstm", "gru", "transformer"] | None = None
+    minutes: float = Field(3.0, gt=0, le=MAX_MINUTES)
+    from_scratch: bool = False
+    seed: int = Field(0, ge=0, lt=2**31)
+
+
+class Studio:
+    """What the endpoints share."""
+
+    def __init__(self, data: Path, *, works: bool = True) -> None:
+        self.store = Store.open(data)
+        self.reader = Reader()
+        self.can_train = all(find_spec(name) is not None for name in ("torch", "onnx"))
+        self.workforce = Workforce(self.store, self.can_train) if works else None
+
+    def start(self) -> None:
+        """Start what works beside the server."""
+        if self.workforce:
+            self.workforce.start()
+
+    def stop(self) -> None:
+        """End it."""
+        if self.workforce:
+            self.workforce.stop()
+        self.reader.close()
+
+    def set(self, id_: str) -> Row:
+        """A set with its files and totals."""
+        files = [_file(row) for row in self.store.files(id_)]
+        return {**self.store.set(id_), "files": files, "totals": judge(self.store, self.reader, id_)}
+
+    def models(self) -> list[Row]:
+        """The bundled model, and those that were trained here."""
+        bundled = {"id": BUNDLED, "name": "Bundled model", "created": 0.0, "set_id": None, "job_id": None}
+        return [{**row, **_facts(self.folder(row["id"]))} for row in (*self.store.models(), bundled)]
+
+    def folder(self, model: str) -> ModelFolder:
+        """A model's folder, opened."""
+        known = model == BUNDLED
+        return ModelFolder.open(
+            bundled_model() if known else self.store.folder_of_model(self.store.model(model)["id"])
+        )
+
+    def submit(self, kind: str, request: Row) -> Row:
+        """Put a job in its queue, if there is room."""
+        if self.store.waiting(kind) >= MAX_WAITING[kind]:
+            raise HTTPException(
+                429, "too many others wait; try again in a minute.", headers={"retry-after": "60"}
+            )
+        return self.store.add_job(kind, request)
+
+    def origin(self, piece: Row) -> Row:
+        """The bars that a piece resembles most, in the piece that they come from, where that piece is at hand."""
+        originality = piece["sidecar"].get("originality") or {}
+        longest = originality.get("longest")
+        if not longest:
+            raise NotFoundError(f"piece {piece['name']!r} resembles nothing that its model learned from.")
+        path = self._source(piece["model_id"], longest["file"])
+        found = {
+            "file": longest["file"],
+            "bars": longest["bars"],
+            "bars_there": longest["bars_there"],
+            "score": None,
+        }
+        if path is not None:
+            found["score"] = score_of(read_midi(path))
+        return found
+
+    def _source(self, model: str, name: str) -> Path | None:
+        """The file of a corpus: of the bundled one, or of the set that a model learned from."""
+        roots = [bundled_corpus()]
+        if model != BUNDLED:
+            set_id = self.store.model(model)["set_id"]
+            roots.insert(0, self.store.folder_of_set(set_id))
+        paths = [root / name for root in roots]
+        return next((path for path in paths if path.is_file()), None)
+
+
+def create_app(
+    data: Path, *, hosts: tuple[str, ...] = LOOPBACK, token: str | None = None, works: bool = True
+) -> Any:
+    """The ASGI application over a data folder; works: whether to start worker processes with it."""
+    studio = Studio(data, works=works)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(studio.start)
+        yield
+        await run_in_threadpool(studio.stop)
+
+    app = FastAPI(
+        title="Cadenza studio", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
+    app.add_exception_handler(CadenzaError, _refused)
+    _add_facts(app, studio)
+    _add_sets(app, studio)
+    _add_jobs(app, studio)
+    _add_pieces(app, studio)
+    if PAGE.is_dir():
+        app.mount("/", StaticFiles(directory=PAGE, html=True))
+    return Guard(app, hosts, MAX_SET_BYTES, token)
+
+
+async def _refused(_: Request, error: Exception) -> JSONResponse:
+    statuses = {NotFoundError: 404, TooLargeError: 413, InputError: 422}
+    status = next((number for kind, number in statuses.items() if isinstance(error, kind)), 500)
+    return JSONResponse({"detail": str(error)}, status)
+
+
+# -- what there is --------------------------------------------------------------------------------
+
+
+def _add_facts(app: FastAPI, studio: Studio) -> None:
+    @app.get("/health")
+    def health() -> Row:
+        """Whether the server answers, and its store."""
+        return {"status": "ok", "waiting": {kind: studio.store.waiting(kind) for kind in MAX_WAITING}}
+
+    @app.get("/api/info")
+    def info() -> Row:
+        """What this studio can do, and the words that its options take."""
+        return {
+            "version": __version__,
+            "can_train": studio.can_train,
+            "how_to_train": None if studio.can_train else TRAIN_EXTRA,
+            "architectures": list(ARCHITECTURES),
+            "uses": list(USES),
+            "scales": list(SCALES),
+            "moods": list(MOODS),
+            "instruments": list(GM_INSTRUMENTS),
+            "drum_kits": DRUM_KITS,
+            "formats": [suffix for suffix in MEDIA if suffix == ".json" or suffix in WRITERS],
+            "limits": {"num": MAX_NUM, "bars": min(MAX_BARS, MAX_STUDIO_BARS), "upload_bytes": MAX_SET_BYTES},
+        }
+
+    @app.get("/api/models")
+    def models() -> list[Row]:
+        """All models, the newest first and the bundled one last."""
+        return studio.models()
+
+    @app.get("/api/models/{id_}/card")
+    def card(id_: str) -> Response:
+        """A model's card, as Markdown."""
+        return Response(
+            (studio.folder(id_).path / CARD).read_text(), media_type="text/markdown; charset=utf-8"
+        )
+
+    @app.patch("/api/models/{id_}")
+    def rename_model(id_: str, change: Named) -> Row:
+        """Give a model another name."""
+        studio.store.rename_model(id_, change.name)
+        return studio.store.model(id_)
+
+    @app.delete("/api/models/{id_}", status_code=204)
+    def delete_model(id_: str) -> None:
+        """Forget a model."""
+        _refuse_while_running(studio, id_)
+        studio.store.delete_model(id_)
+
+
+def _facts(folder: ModelFolder) -> Row:
+    """What the page shows of a model."""
+    config = folder.config
+    return {
+        "styles": sorted(folder.styles),
+        "architecture": config["model"]["architecture"],
+        "parameters": config["parameters"],
+        "nats_per_note": config["held_out"]["nats_per_note"],
+        "pieces": config["corpus"]["pieces"],
+        "minutes": config["seconds"] / 60,
+        "base": (config["base"] or {}).get("name"),
+        "knows_originality": folder.index is not None,
+    }
+
+
+# -- sets of music --------------------------------------------------------------------------------
+
+
+def _add_sets(app: FastAPI, studio: Studio) -> None:
+    store = studio.store
+
+    @app.get("/api/sets")
+    def sets() -> list[Row]:
+        """All sets, the newest first."""
+        return store.sets()
+
+    @app.post("/api/sets", status_code=201)
+    def add_set(request: Named) -> Row:
+        """A new, empty set."""
+        return store.add_set(request.name)
+
+    @app.get("/api/sets/{id_}")
+    def one_set(id_: str) -> Row:
+        """A set: its files with their verdicts, and its totals."""
+        return studio.set(id_)
+
+    @app.patch("/api/sets/{id_}")
+    def rename_set(id_: str, change: Named) -> Row:
+        """Give a set another name."""
+        store.rename_set(id_, change.name)
+        return store.set(id_)
+
+    @app.delete("/api/sets/{id_}", status_code=204)
+    def delete_set(id_: str) -> None:
+        """Forget a set and its files."""
+        for job in store.jobs(QUEUED, RUNNING):
+            if job["request"].get("set") == id_:
+                raise HTTPException(409, "a model is being trained on this set; stop that first.")
+        store.delete_set(id_)
+
+    @app.post("/api/sets/{id_}/files")
+    async def add_files(id_: str, request: Request) -> Row:
+        """Add the parts named `file` of a form: MIDI files and zips. A name may hold a folder, which is its style."""
+        store.set(id_)
+        async with request.form(max_files=MAX_UPLOADS, max_fields=10) as form:
+            parts = [part for part in form.getlist("file") if isinstance(part, UploadFile)]
+            if not parts:
+                raise HTTPException(422, "the form has no part named `file`; send the files under that name.")
+            named = [(part.filename or "music.mid", await part.read()) for part in parts]
+        return await run_in_threadpool(_take, studio, id_, named)
+
+    @app.get("/api/files/{id_}/score")
+    def file_score(id_: str) -> Row:
+        """A file's notes."""
+        return score_of(read_midi(_content(store.path_of_file(store.file(id_)))))
+
+    @app.get("/api/files/{id_}.mid")
+    def file_midi(id_: str) -> Response:
+        """A file as it was brought."""
+        row = store.file(id_)
+        return FileResponse(_content(store.path_of_file(row)), media_type=MEDIA[".mid"], filename=row["name"])
+
+    @app.delete("/api/files/{id_}", status_code=204)
+    def delete_file(id_: str) -> None:
+        """Take a file out of its set."""
+        store.delete_file(id_)
+
+
+def _take(studio: Studio, set_id: str, named: list[tuple[str, bytes]]) -> Row:
+    """Unpack, judge and keep what was sent; what cannot be unpacked is told, and the rest kept."""
+    problems: list[str] = []
+
+    def uploads() -> Iterator[Any]:
+        for name, content in named:
+            try:
+                yield from unpacked(name, content)
+            except TooLargeError:
+                raise
+            except InputError as error:
+                problems.append(str(error))
+
+    added = add_uploads(studio.store, studio.reader, set_id, uploads())
+    return {**studio.set(set_id), "added": added, "problems": problems}
+
+
+def _file(row: Row) -> Row:
+    return {**only(row, ("id", "name", "style", "size", "created")), **row["report"]}
+
+
+def _content(path: Path) -> Path:
+    if not path.exists():
+        raise NotFoundError("the content of this file was not kept, since it could not be read.")
+    return path
+
+
+# -- jobs -----------------------------------------------------------------------------------------
+
+
+def _add_jobs(app: FastAPI, studio: Studio) -> None:
+    store = studio.store
+
+    @app.post("/api/compose", status_code=202)
+    def compose(request: ComposeRequest) -> Row:
+        """Compose; the pieces and their drafts are told by the notices of the job."""
+        studio.folder(request.model)
+        music = request.music
+        options = _checked_options(request)
+        where: Row = {}
+        if music is not None:
+            given = [name for name in ("file", "piece") if getattr(music, name) is not None]
+            if len(given) != 1:
+                raise HTTPException(422, "name the file or the piece to start from, one of them.")
+            one = store.file(music.file) if music.file is not None else store.piece(str(music.piece))
+            where[music.use] = {given[0]: one["id"]}
+        return studio.submit(
+            COMPOSE, {"model": request.model, "name": request.name, "options": options, "music": where}
+        )
+
+    @app.post("/api/train", status_code=202)
+    def train(request: TrainRequest) -> Row:
+        """Learn a model from a set; how it goes is told by the notices of the job."""
+        if not studio.can_train:
+            raise HTTPException(409, f"training needs torch; type: {TRAIN_EXTRA}")
+        if not any(row["report"]["verdict"] == "ok" for row in store.files(request.set)):
+            raise HTTPException(422, "the set has no usable piece; add MIDI files first.")
+        return studio.submit(TRAIN, request.model_dump())
+
+    @app.get("/api/jobs")
+    def jobs() -> list[Row]:
+        """Jobs that have not ended, the oldest first."""
+        return store.jobs(QUEUED, RUNNING)
+
+    @app.get("/api/jobs/{id_}")
+    def job(id_: str) -> Row:
+        """A job: its state, how far it is, and how many wait before it."""
+        return store.job(id_)
+
+    @app.post("/api/jobs/{id_}/stop", status_code=202)
+    def stop(id_: str) -> Row:
+        """Ask a job to stop and to keep what there is."""
+        store.job(id_)
+        return store.ask_to_stop(id_)
+
+    @app.get("/api/jobs/{id_}/notices", response_class=StreamingResponse)
+    async def notices(
+        id_: str, request: Request, after: Annotated[int, Query(ge=0)] = 0
+    ) -> StreamingResponse:
+        """What a job tells, as server-sent events that end with the job; `after` (or Last-Event-ID) skips."""
+        await run_in_threadpool(store.job, id_)
+        seen = request.headers.get("last-event-id", "")
+        start = int(seen) if seen.isdigit() else after
+        return StreamingResponse(
+            _stream(studio, id_, start), media_type="text/event-stream", headers={"cache-control": "no-store"}
+        )
+
+
+def _checked_options(request: ComposeRequest) -> Row:
+    """The options, refused if they are not in order; else as they are to be used, with a seed."""
+    try:
+        options = ComposeOptions(**{"num": 4, **request.options})  # type: ignore[arg-type]
+    except TypeError as error:
+        raise InputError(f"{error.args[0].split('argument ')[-1]} is no option for composing.") from error
+    options.sampling({})
+    check(request.music.use if request.music else None, options)
+    if options.num > MAX_NUM or options.bars > MAX_STUDIO_BARS:
+        raise InputError(f"the studio composes at most {MAX_NUM} pieces of {MAX_STUDIO_BARS} bars at once.")
+    return {**options.asked(), "seed": options.seed}
+
+
+async def _stream(studio: Studio, job: str, after: int) -> AsyncIterator[str]:
+    """Server-sent events (WHATWG HTML, 9.2) of a job until it has ended; a comment keeps the line open."""
+    quiet = 0.0
+    while True:
+        # Asked before the notices are read, so that none comes between.
+        state = await run_in_threadpool(studio.store.job, job)
+        for notice in await run_in_threadpool(studio.store.notices, job, after):
+            after, quiet = notice["number"], 0.0
+            yield f"id: {after}\nevent: {notice['kind']}\ndata: {json.dumps(notice['data'])}\n\n"
+        if state["state"] in ENDED:
+            yield f"event: end\ndata: {json.dumps(only(state, ('state', 'reason')))}\n\n"
+            return
+        await asyncio.sleep(NOTICE_SECONDS)
+        quiet += NOTICE_SECONDS
+        if quiet >= KEEP_ALIVE_SECONDS:
+            quiet = 0.0
+            yield ": still there\n\n"
+
+
+def _refuse_while_running(studio: Studio, model: str) -> None:
+    for job in studio.store.jobs(QUEUED, RUNNING):
+        if job["request"].get("model") == model:
+            raise HTTPException(409, "this model is composing; wait until it has ended.")
+
+
+# -- pieces ---------------------------------------------------------------------------------------
+
+
+def _add_pieces(app: FastAPI, studio: Studio) -> None:
+    store = studio.store
+
+    @app.get("/api/pieces")
+    def pieces(
+        limit: Annotated[int, Query(ge=1, le=200)] = 50, before: float | None = None, job: str | None = None
+    ) -> list[Row]:
+        """Composed pieces, the newest first."""
+        if job is not None:
+            store.job(job)
+        return [_without_statistics(row) for row in store.pieces(limit, before, job)]
+
+    @app.get("/api/pieces.zip")
+    def zipped(id_: Annotated[list[str], Query(alias="id", min_length=1, max_length=50)]) -> Response:
+        """Pieces in every format, with their settings."""
+        return _attached(_zip(studio, [store.piece(each) for each in id_]), "application/zip", "pieces.zip")
+
+    @app.get("/api/pieces/{id_}/score")
+    def piece_score(id_: str) -> Row:
+        """A piece's notes."""
+        return score_of(read_midi(store.path_of_piece(store.piece(id_)["id"])))
+
+    @app.get("/api/pieces/{id_}/origin")
+    def origin(id_: str) -> Row:
+        """The passage that a piece resembles most, and where it comes from."""
+        return studio.origin(store.piece(id_))
+
+    @app.get("/api/pieces/{id_}.{suffix}")
+    def piece_as(id_: str, suffix: str) -> Response:
+        """A piece in a format."""
+        row = store.piece(id_)
+        return _attached(_written(studio, row, f".{suffix}"), MEDIA[f".{suffix}"], f"{row['name']}.{suffix}")
+
+    @app.get("/api/pieces/{id_}")
+    def piece(id_: str) -> Row:
+        """A piece with all that is known of it."""
+        return store.piece(id_)
+
+    @app.patch("/api/pieces/{id_}")
+    def change(id_: str, change: PieceChange) -> Row:
+        """Rename or star a piece."""
+        changes = change.model_dump(exclude_none=True)
+        return store.change_piece(id_, **changes) if changes else store.piece(id_)
+
+    @app.delete("/api/pieces/{id_}", status_code=204)
+    def delete(id_: str) -> None:
+        """Forget a piece."""
+        store.delete_piece(id_)
+
+
+def _without_statistics(row: Row) -> Row:
+    sidecar = row["sidecar"]
+    return {**row, "sidecar": {name: sidecar[name] for name in sidecar if name != "statistics"}}
+
+
+def _written(studio: Studio, row: Row, suffix: str) -> bytes:
+    """A piece's file in a format; raises NotFoundError for one that there is not."""
+    path = studio.store.path_of_piece(row["id"])
+    if suffix == ".json":
+        return json.dumps(row["sidecar"], indent=1).encode()
+    if suffix == ".mid":
+        return path.read_bytes()
+    if suffix not in MEDIA or suffix not in WRITERS:
+        raise NotFoundError(f"there is no format {suffix}; choose one of {', '.join(MEDIA)}.")
+    with TemporaryDirectory(prefix="cadenza-") as folder:
+        target = Path(folder) / f"piece{suffix}"
+        write_score(read_midi(path), target)
+        return target.read_bytes()
+
+
+def _zip(studio: Studio, rows: list[Row]) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, row in enumerate(rows, 1):
+            for suffix in (each for each in MEDIA if each == ".json" or each in WRITERS):
+                archive.writestr(
+                    f"{number:02d} {_file_name(row['name'])}{suffix}", _written(studio, row, suffix)
+                )
+    return content.getvalue()
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in " -_," else "_" for c in printable(name)) or "piece"
+
+
+def _attached(content: bytes, media: str, name: str) -> Response:
+    """A download; its name is told as RFC 6266 has it."""
+    plain = _file_name(Path(name).stem).encode("ascii", "replace").decode() + Path(name).suffix
+    encoded = quote(_file_name(Path(name).stem) + Path(name).suffix)
+    disposition = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}"
+    return Response(content, media_type=media, headers={"content-disposition": disposition})

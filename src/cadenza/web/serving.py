@@ -1,0 +1,80 @@
+"""Runs the studio's server on one data folder."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from cadenza.errors import InputError
+from cadenza.web.guard import LOOPBACK
+from cadenza.web.server import create_app
+from cadenza.workers import only_one
+
+GRACE_SECONDS = 3  # for streams that are open when the server ends
+
+
+def default_data() -> Path:
+    """The studio's folder among the user's data: $CADENZA_DATA, or where the system keeps such."""
+    given = os.environ.get("CADENZA_DATA")
+    if given:
+        return Path(given)
+    home = Path.home()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", home)) / "cadenza"
+    if sys.platform == "darwin":
+        return home / "Library" / "Application Support" / "cadenza"
+    return Path(os.environ.get("XDG_DATA_HOME", home / ".local" / "share")) / "cadenza"
+
+
+def run(data: Path, host: str, port: int, token: str | None) -> None:
+    """Serve until Ctrl-C; raises InputError if the port or the folder is in use."""
+    data.mkdir(parents=True, exist_ok=True)
+    listener = _listen(host, port)
+    with only_one(data / "server.lock", wait=False), listener:
+        app = create_app(data, hosts=_names(host), token=token)
+        port = listener.getsockname()[1]
+        secret = f"#token={token}" if token else ""
+        print(f"Cadenza studio: http://{_shown(host)}:{port}/{secret}", flush=True)
+        print(f"It keeps its data in {data}. Ctrl-C ends it.", file=sys.stderr)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            limit_concurrency=256,
+            server_header=False,
+        )
+        uvicorn.Server(config).run([listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise InputError(f"{host}:{port}: cannot be listened on ({error}); choose another --port.") from error
+    return listener
+
+
+def _names(host: str) -> tuple[str, ...]:
+    """By which names the server answers: its own and, if it listens on all addresses, the machine's."""
+    try:
+        everywhere = ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        everywhere = False
+    if not everywhere:
+        return (*LOOPBACK, host)
+    name = socket.gethostname()
+    addresses = {str(info[4][0]) for info in socket.getaddrinfo(name, None)}
+    return (*LOOPBACK, name, socket.getfqdn(), *addresses)
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,242 @@
+"""Music that strangers bring: files and zips within limits, each read in a process of its own and judged.
+
+A native parser that crashes, hangs or takes too much memory ends its process, not the server, and becomes the verdict
+of the file that did it.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from cadenza.corpus import Corpus, examine, scan
+from cadenza.errors import InputError
+from cadenza.midi import MIDI_SUFFIXES
+from cadenza.web.store import Row, Store
+from cadenza.workers import process_pool
+
+MAX_FILE_BYTES = 8 * 2**20
+MAX_SET_BYTES = 256 * 2**20
+MAX_SET_FILES = 5_000
+MAX_ZIP_ENTRIES = 20_000
+READ_SECONDS = 20.0  # for one file
+READ_BYTES = 2 * 2**30  # of address space for the process that reads
+PART = 2**16
+
+
+class TooLargeError(InputError):
+    """Raised for more than is taken."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file as it was brought: its name, the folder in which it lay, and its content."""
+
+    name: str
+    folder: str
+    content: bytes
+
+
+def unpacked(name: str, content: bytes) -> Iterator[Upload]:
+    """The file itself, or what is in a zip; raises InputError for a zip that is damaged, encrypted or too large.
+
+    Sizes are counted while it is unpacked, whatever it says of itself; nothing is written.
+    """
+    if _is_midi(name) or not zipfile.is_zipfile(io.BytesIO(content)):
+        yield _upload(name, content)
+        return
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entries = [entry for entry in archive.infolist() if _is_wanted(entry)]
+            if len(archive.infolist()) > MAX_ZIP_ENTRIES or len(entries) > MAX_SET_FILES:
+                raise TooLargeError(f"{name}: has too many files; at most {MAX_SET_FILES:,} are taken.")
+            left = MAX_SET_BYTES
+            for entry in entries:
+                data = _read(archive, entry, name, min(left, MAX_FILE_BYTES))
+                left -= len(data)
+                yield _upload(entry.filename, data)
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, ValueError) as error:
+        raise InputError(
+            f"{name}: cannot be unpacked ({error}); pack it again without a password."
+        ) from error
+
+
+def _is_midi(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in MIDI_SUFFIXES
+
+
+def _is_wanted(entry: zipfile.ZipInfo) -> bool:
+    """MIDI files; links (Unix mode 0o120000), and what systems hide in zips, are left alone."""
+    is_link = (entry.external_attr >> 16) & 0o170000 == 0o120000
+    parts = PurePosixPath(entry.filename).parts
+    hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
+    return not entry.is_dir() and not is_link and not hidden and _is_midi(entry.filename)
+
+
+def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str, limit: int) -> bytes:
+    parts, size = [], 0
+    with archive.open(entry) as file:
+        while part := file.read(PART):
+            size += len(part)
+            if size > limit:
+                raise TooLargeError(
+                    f"{name}: holds more than is taken; {MAX_FILE_BYTES // 2**20} MB for a file and "
+                    f"{MAX_SET_BYTES // 2**20} MB in all."
+                )
+            parts.append(part)
+    return b"".join(parts)
+
+
+def _upload(name: str, content: bytes) -> Upload:
+    """The last part of a path is the name, the one before it the folder."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    clean = [printable(part) for part in parts if part not in ("/", "..", ".")]
+    return Upload(clean[-1] if clean else "music.mid", clean[-2] if len(clean) > 1 else "", content)
+
+
+def printable(text: str, most: int = 120) -> str:
+    """Text that can be shown on one line: what cannot be printed is a question mark."""
+    return "".join(c if c.isprintable() else "?" for c in text)[:most].strip()
+
+
+class Reader:
+    """Reads files in another process, with limits on its memory and time; it is started anew when it dies."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+        self._lock = threading.Lock()  # one file at a time: whoever crashes the process is known
+
+    def report(self, path: Path) -> Row:
+        """Verdict, reason, warnings and facts of one file."""
+        facts = self._call(_report, path)
+        if facts is None:
+            return _refused("the reader crashed or took too long on it")
+        return facts
+
+    def judge(self, folder: Path) -> tuple[dict[str, Row], Row]:
+        """Reports of all files of a set by the stem of their names, as `inspect` gives them, and its totals."""
+        found = self._call(_judge, folder, patience=READ_SECONDS * 10)
+        if found is None:
+            raise InputError("the set takes too long to read; take some files out.")
+        return found
+
+    def _call(self, function: Any, *arguments: Any, patience: float = READ_SECONDS) -> Any:
+        """What the function returns; None if its process died or took too long."""
+        with self._lock:
+            self._pool = self._pool or process_pool(1, _limit)
+            future: Future[Any] = self._pool.submit(function, *arguments)
+            try:
+                return future.result(timeout=patience)
+            except (BrokenProcessPool, TimeoutError, MemoryError):
+                self._kill()
+                return None
+
+    def _kill(self) -> None:
+        if self._pool is not None:
+            for process in list((self._pool._processes or {}).values()):
+                process.kill()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool = None
+
+    def close(self) -> None:
+        """End the process."""
+        with self._lock:
+            self._kill()
+
+
+def add_uploads(store: Store, reader: Reader, set_id: str, uploads: Iterator[Upload]) -> list[str]:
+    """Keep what was brought and judge the whole set anew; returns the ids of the new files.
+
+    Files that could not be read keep their verdict, without their content.
+    """
+    kept = store.files(set_id)
+    count, size = len(kept), sum(row["size"] for row in kept)
+    found: list[str] = []
+    for upload in uploads:
+        count, size = count + 1, size + len(upload.content)
+        if count > MAX_SET_FILES or size > MAX_SET_BYTES:
+            raise TooLargeError(
+                f"a set holds at most {MAX_SET_FILES:,} files and {MAX_SET_BYTES // 2**20} MB; "
+                f"{len(found)} of the new files were added."
+            )
+        report = _examined(reader, upload)
+        id_ = store.add_file(set_id, upload.name, upload.folder, upload.content, report)
+        if report["verdict"] == "unreadable":
+            store.path_of_file(store.file(id_)).unlink(missing_ok=True)
+        found.append(id_)
+    judge(store, reader, set_id)
+    return found
+
+
+def _examined(reader: Reader, upload: Upload) -> Row:
+    if len(upload.content) > MAX_FILE_BYTES:
+        return _refused(f"larger than {MAX_FILE_BYTES // 2**20} MB")
+    if not _is_midi(upload.name):
+        return {**_refused("the name does not end in .mid"), "verdict": "not MIDI"}
+    with TemporaryDirectory(prefix="cadenza-") as folder:
+        path = Path(folder) / "upload.mid"
+        path.write_bytes(upload.content)
+        return reader.report(path)
+
+
+def judge(store: Store, reader: Reader, set_id: str) -> Row:
+    """Bring the verdicts of a set up to date, duplicates among them; returns its totals."""
+    reports, totals = reader.judge(store.folder_of_set(set_id))
+    names = {row["id"]: row["name"] for row in store.files(set_id)}
+    store.set_reports({id_: _named(report, names) for id_, report in reports.items() if id_ in names})
+    return totals
+
+
+def _named(report: Row, names: dict[str, str]) -> Row:
+    """A verdict that names another file by its id, with that file's own name."""
+    words = [names.get(Path(word).stem, word) for word in report["verdict"].split(" ")]
+    return {**report, "verdict": " ".join(words)}
+
+
+def _refused(reason: str) -> Row:
+    return {"verdict": "unreadable", "reason": reason, "warnings": [], "facts": {}}
+
+
+# -- in the other process -------------------------------------------------------------------------
+
+
+def _limit() -> None:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (READ_BYTES, READ_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _report(path: Path) -> Row:
+    known = examine(path).facts
+    return {
+        "verdict": known["verdict"],
+        "reason": known["reason"],
+        "warnings": known.get("warnings", []),
+        "facts": known.get("facts", {}),
+    }
+
+
+def _judge(folder: Path) -> tuple[dict[str, Row], Row]:
+    folder.mkdir(exist_ok=True)
+    corpus: Corpus = scan(folder, allow_drums_only=True)
+    reports = {
+        report.path.stem: {
+            "verdict": report.verdict,
+            "reason": report.reason,
+            "warnings": report.warnings,
+            "facts": report.facts,
+        }
+        for report in corpus.files
+    }
+    return reports, corpus.totals()

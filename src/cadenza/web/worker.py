@@ -1,0 +1,243 @@
+"""A process that does the studio's jobs of one kind, one after the other: composing, or training.
+
+    python -m cadenza.web.worker DATA compose|train
+
+It takes jobs from the store, tells there how far it is, and stops one when the store says so. What it cannot finish,
+because the server ended, it puts back; training then goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cadenza.composer import Composer, Composition
+from cadenza.errors import CadenzaError, InputError
+from cadenza.midi import midi_bytes, read_midi
+from cadenza.model_folder import CONFIG
+from cadenza.options import ComposeOptions
+from cadenza.score import Score
+from cadenza.web.notes import notes_of
+from cadenza.web.store import COMPOSE, DONE, FAILED, STOPPED, TRAIN, Row, Store
+from cadenza.workers import only_one
+
+BUNDLED = "bundled"
+LOOK_SECONDS = 0.05  # between looks for a job
+WATCH_SECONDS = 0.2  # between looks whether the job under way is to stop
+OPEN_MODELS = 3
+SAMPLE_BARS, SAMPLE_SEED = 8, 1
+MEMORISING_AFTER = 2  # evaluations without a gain for the held-out pieces
+
+
+class Worker:
+    """Does jobs until its parent ends."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.composers: OrderedDict[str, Composer] = OrderedDict()
+        self.job: str | None = None  # under way, which the watcher may interrupt
+        self.leaving = False
+        self.parent = os.getppid()
+
+    def work(self, kind: str) -> None:
+        """Take one job after the other."""
+        do = {COMPOSE: self.compose, TRAIN: self.train}[kind]
+        threading.Thread(target=self._watch, daemon=True).start()
+        signal.signal(signal.SIGTERM, self._leave)
+        if kind == COMPOSE:
+            self.composer(BUNDLED)
+        while not self.leaving:
+            job = self.store.claim(kind)
+            if job is None:
+                time.sleep(LOOK_SECONDS)
+                continue
+            self._do(do, job)
+
+    def _do(self, do: Callable[[Row], None], job: Row) -> None:
+        try:
+            with self._interruptible(job["id"]):
+                do(job)
+        except KeyboardInterrupt:
+            if self.store.is_asked_to_stop(job["id"]):
+                self._keep_what_there_is(job)
+            else:
+                self.store.put_back(job["id"])
+                self.leaving = True
+        except CadenzaError as error:
+            self.store.end(job["id"], FAILED, str(error))
+        except MemoryError:
+            self.store.end(job["id"], FAILED, "memory ran out; ask for fewer bars or a smaller model.")
+        else:
+            self.store.end(job["id"], DONE)
+
+    @contextmanager
+    def _interruptible(self, job: str) -> Iterator[None]:
+        self.job = job
+        try:
+            yield
+        finally:
+            self.job = None
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(WATCH_SECONDS)
+            job = self.job
+            if os.getppid() != self.parent:
+                self._leave()
+            elif job is not None and self.store.is_asked_to_stop(job) and self.job == job:
+                self.job = None  # once is enough
+                signal.raise_signal(signal.SIGINT)
+
+    def _leave(self, *_: object) -> None:
+        self.leaving = True
+        if self.job is not None:
+            self.job = None
+            signal.raise_signal(signal.SIGINT)
+
+    def _keep_what_there_is(self, job: Row) -> None:
+        """Of a job that was stopped: a model that has learned something, or the pieces that are ready."""
+        if job["kind"] == TRAIN and (self.store.folder_of_model(job["id"]) / CONFIG).exists():
+            self._announce_model(job)
+        self.store.end(job["id"], STOPPED)
+
+    def composer(self, model: str) -> Composer:
+        """A model, opened; those last used stay open."""
+        if model not in self.composers:
+            path = None if model == BUNDLED else self.store.folder_of_model(self.store.model(model)["id"])
+            self.composers[model] = Composer.from_pretrained(path)
+            while len(self.composers) > OPEN_MODELS:
+                self.composers.popitem(last=False)
+        self.composers.move_to_end(model)
+        return self.composers[model]
+
+    # -- composing --------------------------------------------------------------------------------
+
+    def compose(self, job: Row) -> None:
+        """Compose the pieces of a request, telling what is written of each."""
+        request = job["request"]
+        composer = self.composer(request["model"])
+        told: dict[int, int] = {}
+
+        def draft(number: int, score: Score) -> None:
+            new = score.notes[told.get(number, 0) :]
+            if len(new):
+                data = {"piece": number, "from": told.get(number, 0), **notes_of(score, new)}
+                self.store.tell(job["id"], "draft", data)
+            told[number] = len(score.notes)
+
+        music: dict[str, Any] = {
+            use: read_midi(self._music(where)) for use, where in request["music"].items()
+        }
+        options = ComposeOptions(**request["options"])
+        for note in composer.notes_on(options, next(iter(music), None)):
+            self.store.tell(job["id"], "note", {"text": note})
+        pieces = composer.compose_many(options=options, on_draft=draft, **music)
+        for number, piece in enumerate(pieces, 1):
+            self._keep(job, request["model"], number, piece, f"{request['name']} {number}")
+
+    def _music(self, where: Row) -> Path:
+        """The file of a request's music: a file of a set, or a piece that was composed here."""
+        if "file" in where:
+            return self.store.path_of_file(self.store.file(where["file"]))
+        return self.store.path_of_piece(self.store.piece(where["piece"])["id"])
+
+    def _keep(
+        self, job: Row, model: str, number: int, piece: Composition, name: str, sample: bool = False
+    ) -> None:
+        row = self.store.add_piece(
+            midi_bytes(piece.score),
+            job_id=job["id"],
+            model_id=model,
+            name=name,
+            number=number,
+            sample=sample,
+            request=job["request"],
+            sidecar=piece.sidecar,
+        )
+        self.store.tell(
+            job["id"], "piece", {"id": row["id"], "number": number, "name": name, "sample": sample}
+        )
+
+    # -- training ---------------------------------------------------------------------------------
+
+    def train(self, job: Row) -> None:
+        """Learn a model from a set, going on from where an earlier try was interrupted."""
+        from cadenza.training import Progress, TrainingOptions, train  # torch: only who trains needs it
+
+        request = job["request"]
+        out = self.store.folder_of_model(job["id"])
+        options = TrainingOptions(
+            architecture=request["architecture"],
+            base=None if request["from_scratch"] else "auto",
+            minutes=request["minutes"],
+            seed=request["seed"],
+            allow_drums_only=True,
+        )
+        evaluations = since_best = 0
+
+        def progress(now: Progress) -> None:
+            nonlocal evaluations, since_best
+            left = now.seconds * (1 - now.share_done) / max(now.share_done, 1e-9)
+            state = {
+                "share_done": now.share_done,
+                "seconds_left": left,
+                "notes_per_second": now.notes_per_second,
+                "step": now.step,
+                "train_nats": now.train_nats,
+            }
+            if now.held_out_nats is None:
+                self.store.tell(job["id"], "progress", state, progress=state)
+                return
+            evaluations, since_best = evaluations + 1, 0 if now.best else since_best + 1
+            state |= {"held_out_nats": now.held_out_nats, "memorising": since_best >= MEMORISING_AFTER}
+            self.store.tell(job["id"], "evaluation", {**state, "best": now.best}, progress=state)
+            if now.best:
+                self._sample(job, out, evaluations)
+
+        stale = (out / "training-state.safetensors").exists()
+        train(
+            self.store.folder_of_set(request["set"]),
+            out,
+            options,
+            resume=stale,
+            overwrite=not stale,
+            keep_best=True,
+            on_progress=progress,
+        )
+        self._announce_model(job)
+
+    def _sample(self, job: Row, model: Path, number: int) -> None:
+        """Something to hear while it learns."""
+        piece = Composer.from_pretrained(model).compose(bars=SAMPLE_BARS, seed=SAMPLE_SEED)
+        self._keep(job, job["id"], number, piece, f"{job['request']['name']}, sample {number}", sample=True)
+
+    def _announce_model(self, job: Row) -> None:
+        self.store.add_model(job["id"], job["request"]["name"], job["id"], job["request"]["set"])
+        self.store.tell(job["id"], "model", {"id": job["id"], "name": job["request"]["name"]})
+
+
+def main(argv: list[str]) -> int:
+    """Work on the data folder until the parent ends."""
+    root, kind = Path(argv[0]), argv[1]
+    # An earlier server's worker may still be on its way out.
+    with only_one(root / f"{kind}.lock", wait=True):
+        try:
+            Worker(Store.open(root)).work(kind)
+        except KeyboardInterrupt:
+            return 1
+        except InputError as error:
+            print(f"cadenza: {error}", file=sys.stderr)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
