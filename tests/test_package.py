@@ -87,7 +87,9 @@ def test_modules_import_only_from_the_layers_below() -> None:
                 "models.transformer",
             },
         ),
-        ("sqlite3", {"library"}),
+        ("sqlite3", {"library", "web.store"}),
+        ("fastapi", {"web.server"}),
+        ("uvicorn", {"web.serving"}),
         ("argparse", {"cli"}),
     ],
 )

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -25,10 +26,6 @@ HEADERS = {
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' blob:; connect-src 'self' blob:; "
     "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 }
-
-
-class _TooLongError(Exception):
-    """More was sent than is taken."""
 
 
 @dataclass
@@ -79,28 +76,22 @@ class Guard:
         return f"more was sent than is taken at once, {self.max_bytes // 2**20} MB; send it in parts."
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        size, begun = 0, False
+        size = 0
 
         async def counted() -> Message:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
             if size > self.max_bytes:
-                raise _TooLongError
+                raise HTTPException(413, self._too_long)
             return message
 
         async def with_headers(message: Message) -> None:
-            nonlocal begun
             if message["type"] == "http.response.start":
-                begun = True
                 message["headers"] = [*message["headers"], *_encoded(HEADERS)]
             await send(message)
 
-        try:
-            await self.app(scope, counted, with_headers)
-        except _TooLongError:
-            if not begun:
-                await _answer(send, 413, self._too_long)
+        await self.app(scope, counted, with_headers)
 
 
 def _host(header: str) -> str:

@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -199,6 +200,7 @@ def create_app(
         title="Cadenza studio", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.add_exception_handler(CadenzaError, _refused)
+    app.add_exception_handler(RequestValidationError, _not_understood)
     _add_facts(app, studio)
     _add_sets(app, studio)
     _add_jobs(app, studio)
@@ -212,6 +214,16 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
     statuses = {NotFoundError: 404, TooLargeError: 413, InputError: 422}
     status = next((number for kind, number in statuses.items() if isinstance(error, kind)), 500)
     return JSONResponse({"detail": str(error)}, status)
+
+
+async def _not_understood(_: Request, error: Exception) -> JSONResponse:
+    """What pydantic found, as one sentence."""
+    assert isinstance(error, RequestValidationError)
+    found = (
+        f"{'.'.join(str(part) for part in each['loc'][1:]) or 'the request'}: {each['msg']}"
+        for each in error.errors()
+    )
+    return JSONResponse({"detail": "; ".join(found)}, 422)
 
 
 # -- what there is --------------------------------------------------------------------------------
@@ -447,12 +459,16 @@ def _checked_options(request: ComposeRequest) -> Row:
 async def _stream(studio: Studio, job: str, after: int) -> AsyncIterator[str]:
     """Server-sent events (WHATWG HTML, 9.2) of a job until it has ended; a comment keeps the line open."""
     quiet = 0.0
+    told: Row = {}
     while True:
         # Asked before the notices are read, so that none comes between.
         state = await run_in_threadpool(studio.store.job, job)
         for notice in await run_in_threadpool(studio.store.notices, job, after):
             after, quiet = notice["number"], 0.0
             yield f"id: {after}\nevent: {notice['kind']}\ndata: {json.dumps(notice['data'])}\n\n"
+        if state["progress"] != told:
+            told, quiet = state["progress"], 0.0
+            yield f"event: progress\ndata: {json.dumps(told)}\n\n"
         if state["state"] in ENDED:
             yield f"event: end\ndata: {json.dumps(only(state, ('state', 'reason')))}\n\n"
             return

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import uvicorn
+from platformdirs import user_data_dir
 
 from cadenza.errors import InputError
 from cadenza.web.guard import LOOPBACK
@@ -20,15 +21,9 @@ GRACE_SECONDS = 3  # for streams that are open when the server ends
 
 def default_data() -> Path:
     """The studio's folder among the user's data: $CADENZA_DATA, or where the system keeps such."""
-    given = os.environ.get("CADENZA_DATA")
-    if given:
+    if given := os.environ.get("CADENZA_DATA"):
         return Path(given)
-    home = Path.home()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", home)) / "cadenza"
-    if sys.platform == "darwin":
-        return home / "Library" / "Application Support" / "cadenza"
-    return Path(os.environ.get("XDG_DATA_HOME", home / ".local" / "share")) / "cadenza"
+    return Path(user_data_dir("cadenza", appauthor=False))
 
 
 def run(data: Path, host: str, port: int, token: str | None) -> None:
@@ -57,6 +52,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen()  # who asks before the server is up waits
     except (OSError, OverflowError) as error:
         listener.close()
         raise InputError(f"{host}:{port}: cannot be listened on ({error}); choose another --port.") from error

@@ -29,6 +29,7 @@ from cadenza.files import write_atomic
 
 Row = dict[str, Any]
 
+MAX_TRIES = 3  # of a job whose process is killed under it
 WAIT_SECONDS = 10.0  # for another process's transaction
 # Applied in order; the database's user_version tells how many have been.
 MIGRATIONS = (
@@ -255,13 +256,25 @@ class Store:
             ).fetchone()
         return _row(found) if found else None
 
-    def put_back(self, id_: str, *, was_killed: bool = False) -> None:
-        """Let a job that was interrupted wait again; only being killed counts as a try."""
+    def put_back(self, id_: str) -> None:
+        """Let a job that was interrupted in good order wait again, which is no try."""
+        with self._transaction() as db:
+            db.execute("UPDATE jobs SET state = 'queued', tries = max(0, tries - 1) WHERE id = ?", (id_,))
+
+    def recover(self, kind: str) -> None:
+        """Let jobs whose process was killed wait again, unless they have cost several already."""
         with self._transaction() as db:
             db.execute(
-                "UPDATE jobs SET state = 'queued', tries = max(0, tries - ?) WHERE id = ? AND state = 'running'",
-                (not was_killed, id_),
+                "UPDATE jobs SET state = 'failed', ended = ?, reason = ? WHERE kind = ? AND state = 'running' "
+                "AND tries >= ?",
+                (
+                    time.time(),
+                    f"its process was killed {MAX_TRIES} times; memory may be short.",
+                    kind,
+                    MAX_TRIES,
+                ),
             )
+            db.execute("UPDATE jobs SET state = 'queued' WHERE kind = ? AND state = 'running'", (kind,))
 
     def end(self, id_: str, state: str, reason: str = "") -> None:
         """Say how a job ended; its drafts are of no use any more."""
@@ -286,15 +299,17 @@ class Store:
         """Whether somebody asked."""
         return bool(self._one("jobs", id_)["stop"])
 
-    def tell(self, job_id: str, kind: str, data: Row, progress: Row | None = None) -> None:
-        """Add a notice for all who watch a job; progress replaces what the job itself says of how far it is."""
+    def tell(self, job_id: str, kind: str, data: Row) -> None:
+        """Add a notice for all who watch a job, now or later."""
         with self._transaction() as db:
             db.execute(
                 "INSERT INTO notices SELECT ?, ifnull(max(number), 0) + 1, ?, ? FROM notices WHERE job_id = ?",
                 (job_id, kind, json.dumps(data), job_id),
             )
-            if progress is not None:
-                db.execute("UPDATE jobs SET progress = ? WHERE id = ?", (json.dumps(progress), job_id))
+
+    def set_progress(self, job_id: str, progress: Row) -> None:
+        """Say how far a job is, instead of what was said before."""
+        self._update("jobs", job_id, progress=progress)
 
     def notices(self, job_id: str, after: int = 0) -> list[Row]:
         """What a job has told since notice number `after`."""

@@ -69,6 +69,11 @@ def unpacked(name: str, content: bytes) -> Iterator[Upload]:
         ) from error
 
 
+def _parts(path: str) -> tuple[str, ...]:
+    """Of a path as any system writes it."""
+    return PurePosixPath(path.replace("\\", "/")).parts
+
+
 def _is_midi(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in MIDI_SUFFIXES
 
@@ -76,8 +81,8 @@ def _is_midi(name: str) -> bool:
 def _is_wanted(entry: zipfile.ZipInfo) -> bool:
     """MIDI files; links (Unix mode 0o120000), and what systems hide in zips, are left alone."""
     is_link = (entry.external_attr >> 16) & 0o170000 == 0o120000
-    parts = PurePosixPath(entry.filename).parts
-    hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
+    parts = _parts(entry.filename)
+    hidden = any(part.startswith((".", "__MACOSX")) and part not in (".", "..") for part in parts)
     return not entry.is_dir() and not is_link and not hidden and _is_midi(entry.filename)
 
 
@@ -97,9 +102,10 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str, limit: in
 
 def _upload(name: str, content: bytes) -> Upload:
     """The last part of a path is the name, the one before it the folder."""
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    clean = [printable(part) for part in parts if part not in ("/", "..", ".")]
-    return Upload(clean[-1] if clean else "music.mid", clean[-2] if len(clean) > 1 else "", content)
+    parts = _parts(name)
+    folders, last = parts[:-1], PurePosixPath(parts[-1] if parts else "music.mid")
+    folder = next((part for part in reversed(folders) if part not in ("/", "..", ".")), "")
+    return Upload(printable(last.stem) + printable(last.suffix), printable(folder), content)
 
 
 def printable(text: str, most: int = 120) -> str:
@@ -169,7 +175,7 @@ def add_uploads(store: Store, reader: Reader, set_id: str, uploads: Iterator[Upl
             )
         report = _examined(reader, upload)
         id_ = store.add_file(set_id, upload.name, upload.folder, upload.content, report)
-        if report["verdict"] == "unreadable":
+        if report["verdict"] in ("unreadable", "not MIDI"):
             store.path_of_file(store.file(id_)).unlink(missing_ok=True)
         found.append(id_)
     judge(store, reader, set_id)

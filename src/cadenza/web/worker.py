@@ -52,6 +52,7 @@ class Worker:
         do = {COMPOSE: self.compose, TRAIN: self.train}[kind]
         threading.Thread(target=self._watch, daemon=True).start()
         signal.signal(signal.SIGTERM, self._leave)
+        self.store.recover(kind)  # there is no other worker of the kind
         if kind == COMPOSE:
             self.composer(BUNDLED)
         while not self.leaving:
@@ -193,12 +194,12 @@ class Worker:
                 "step": now.step,
                 "train_nats": now.train_nats,
             }
+            self.store.set_progress(job["id"], state)
             if now.held_out_nats is None:
-                self.store.tell(job["id"], "progress", state, progress=state)
                 return
             evaluations, since_best = evaluations + 1, 0 if now.best else since_best + 1
             state |= {"held_out_nats": now.held_out_nats, "memorising": since_best >= MEMORISING_AFTER}
-            self.store.tell(job["id"], "evaluation", {**state, "best": now.best}, progress=state)
+            self.store.tell(job["id"], "evaluation", {**state, "best": now.best})
             if now.best:
                 self._sample(job, out, evaluations)
 

@@ -6,10 +6,9 @@ import subprocess
 import sys
 import threading
 
-from cadenza.web.store import COMPOSE, FAILED, RUNNING, TRAIN, Store
+from cadenza.web.store import COMPOSE, TRAIN, Store
 
 LOOK_SECONDS = 0.5
-MAX_TRIES = 3  # of a job whose process dies under it
 PATIENCE = 20.0  # for workers to write their checkpoint when the server ends
 
 
@@ -24,9 +23,8 @@ class Workforce:
         self.watcher = threading.Thread(target=self._watch, daemon=True)
 
     def start(self) -> None:
-        """Start the processes; jobs that an earlier server left unfinished wait again."""
+        """Start the processes."""
         for kind in self.kinds:
-            self._recover(kind)
             self._start(kind)
         self.watcher.start()
 
@@ -42,22 +40,7 @@ class Workforce:
         while not self.ending.wait(LOOK_SECONDS):
             for kind, process in list(self.processes.items()):
                 if process.poll() is not None and not self.ending.is_set():
-                    self._recover(kind)
                     self._start(kind)
-
-    def _recover(self, kind: str) -> None:
-        """Jobs whose process is gone wait again, unless they have cost several already."""
-        for job in self.store.jobs(RUNNING):
-            if job["kind"] != kind:
-                continue
-            if job["tries"] >= MAX_TRIES:
-                self.store.end(
-                    job["id"],
-                    FAILED,
-                    f"the process that worked on it was killed {MAX_TRIES} times; memory may be short.",
-                )
-            else:
-                self.store.put_back(job["id"], was_killed=True)
 
     def stop(self) -> None:
         """End all processes; what they work on is put back for the next server."""

@@ -1,0 +1,508 @@
+"""The studio's server: what people bring, what they get, what is refused, and what survives."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+from starlette.testclient import TestClient
+
+from cadenza.errors import InputError
+from cadenza.midi import midi_bytes, read_midi
+from cadenza.web import store as stores
+from cadenza.web import uploads
+from cadenza.web.server import MAX_WAITING, create_app
+from cadenza.web.store import COMPOSE, QUEUED, RUNNING, TRAIN, Store, slug
+from cadenza.web.uploads import Reader, TooLargeError, unpacked
+from cadenza.workers import only_one
+from music import tune
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A server without workers: what it answers by itself."""
+    app = create_app(tmp_path_factory.mktemp("data"), works=False)
+    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as found:
+        yield found
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(tmp_path / "data")
+
+
+def _midi(seed: int) -> bytes:
+    return midi_bytes(tune(seed))
+
+
+def _zip(files: dict[str, bytes]) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return content.getvalue()
+
+
+def _send(client: Any, set_id: str, *files: tuple[str, bytes]) -> Any:
+    return client.post(f"/api/sets/{set_id}/files", files=[("file", file) for file in files])
+
+
+def _set(client: Any, name: str = "mine") -> str:
+    return str(client.post("/api/sets", json={"name": name}).json()["id"])
+
+
+# -- music that is brought ------------------------------------------------------------------------
+
+
+def test_every_file_gets_its_verdict_and_the_set_its_totals(client: TestClient) -> None:
+    id_ = _set(client)
+    told = _send(
+        client, id_, ("a.mid", _midi(1)), ("again.mid", _midi(1)), ("bad.mid", b"MThd"), ("x.txt", b"hello")
+    ).json()
+    verdicts = {file["name"]: file["verdict"] for file in told["files"]}
+    assert verdicts.pop("x.txt") == "not MIDI" and verdicts.pop("bad.mid") == "unreadable"
+    # Which of two that are alike came first, their ids decide.
+    assert sorted(verdicts.values()) == sorted(["ok", f"duplicate of {_ok(verdicts)}"])
+    assert told["totals"]["pieces"] == 1 and len(told["added"]) == 4
+    assert client.get(f"/api/sets/{id_}").json()["files"] == told["files"]
+
+
+def _ok(verdicts: dict[str, str]) -> str:
+    return next(name for name, verdict in verdicts.items() if verdict == "ok")
+
+
+def test_folders_of_a_zip_become_styles_and_its_hidden_files_nothing(client: TestClient) -> None:
+    files = {
+        "music/Bach & Söhne/a.mid": _midi(2),
+        "b.mid": _midi(3),
+        "__MACOSX/music/._a.mid": b"x",
+        "readme.txt": b"x",
+    }
+    told = _send(client, _set(client), ("all.zip", _zip(files))).json()
+    assert {(file["name"], file["style"]) for file in told["files"]} == {
+        ("a.mid", "bach-sohne"),
+        ("b.mid", ""),
+    }
+    assert told["totals"]["styles"] == {"bach-sohne": 1, "": 1}
+
+
+def test_a_file_can_be_seen_fetched_and_removed(client: TestClient) -> None:
+    id_ = _set(client)
+    file = _send(client, id_, ("a.mid", _midi(4))).json()["files"][0]
+    score = client.get(f"/api/files/{file['id']}/score").json()
+    assert len(score["onset"]) == len(tune(4)) and score["instruments"] == {"0": "piano"}
+    assert client.get(f"/api/files/{file['id']}.mid").content == _midi(4)
+    assert client.delete(f"/api/files/{file['id']}").status_code == 204
+    assert client.get(f"/api/sets/{id_}").json()["files"] == []
+    assert client.get(f"/api/files/{file['id']}/score").status_code == 404
+
+
+def test_names_are_never_paths(client: TestClient, tmp_path: Path) -> None:
+    names = [
+        "../../evil.mid",
+        "/etc/evil.mid",
+        "C:\\evil.mid",
+        "a\u202egnp.mid",
+        "x" * 4000 + ".mid",
+        "..\\..\\up.mid",
+    ]
+    id_ = _set(client)
+    told = _send(client, id_, ("all.zip", _zip({name: _midi(n) for n, name in enumerate(names)}))).json()
+    assert len(told["files"]) == len(names)
+    for file in told["files"]:
+        assert "/" not in file["name"] and "\\" not in file["name"] and file["name"].isprintable()
+        assert set(file["style"]) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "CON", "a/b", "ä ö", "x" * 300, "\0", "日本"])
+def test_slugs_are_safe_names_of_folders(name: str) -> None:
+    assert set(slug(name)) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") and len(slug(name)) <= 40
+
+
+def test_a_zip_that_lies_is_refused_before_it_fills_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MAX_FILE_BYTES", 1000)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.mid", b"\0" * 10_000_000)
+    with pytest.raises(TooLargeError, match="holds more than is taken"):
+        list(unpacked("bomb.zip", content.getvalue()))
+
+
+def test_links_in_a_zip_are_left_alone() -> None:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        link = zipfile.ZipInfo("link.mid")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    assert list(unpacked("a.zip", content.getvalue())) == []
+
+
+def test_a_damaged_zip_is_told_and_the_other_files_are_kept(client: TestClient) -> None:
+    damaged = bytearray(_zip({"a.mid": _midi(5)}))
+    damaged[40:60] = b"\xff" * 20
+    told = _send(client, _set(client), ("bad.zip", bytes(damaged)), ("b.mid", _midi(6))).json()
+    assert [file["name"] for file in told["files"]] == ["b.mid"]
+    assert "bad.zip: cannot be unpacked" in told["problems"][0]
+
+
+def test_a_reader_that_crashes_is_the_verdict_of_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Reader()
+    path = tmp_path / "a.mid"
+    path.write_bytes(_midi(7))
+    try:
+        assert reader._call(os.abort) is None
+        assert reader._call(time.sleep, 30, patience=0.2) is None
+        assert reader.report(path)["verdict"] == "ok"
+    finally:
+        reader.close()
+
+
+# -- what is refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "evil.example"}, 421),
+        ({"host": ""}, 421),
+        ({"origin": "http://evil.example"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"origin": "http://localhost"}, 201),
+    ],
+)
+def test_other_pages_and_other_names_are_refused(
+    client: TestClient, headers: dict[str, str], status: int
+) -> None:
+    assert client.post("/api/sets", json={"name": "x"}, headers=headers).status_code == status
+
+
+def test_the_token_is_asked_for(tmp_path: Path) -> None:
+    with TestClient(create_app(tmp_path, token="secret", works=False), base_url="http://localhost") as client:
+        assert client.get("/api/info").status_code == 401
+        assert client.get("/api/info", headers={"authorization": "Bearer wrong"}).status_code == 401
+        assert client.get("/api/info", headers={"authorization": "Bearer secret"}).status_code == 200
+
+
+def test_too_much_is_refused_with_or_without_a_length(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client.app, "max_bytes", 1000)
+    id_ = _set(client)
+    assert _send(client, id_, ("a.mid", b"\0" * 2000)).status_code == 413
+
+    def chunks() -> Iterator[bytes]:
+        for _ in range(20):
+            yield b"\0" * 100
+
+    answer = client.post(
+        f"/api/sets/{id_}/files",
+        content=chunks(),
+        headers={"content-type": "multipart/form-data; boundary=x"},
+    )
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({"options": {"bars": 10**9}}, "bars must be between"),
+        ({"options": {"bars": 1000}}, "at most"),
+        ({"options": {"num": 100}}, "at most"),
+        ({"options": {"temperature": -1}}, "temperature"),
+        ({"options": {"temperature": float("nan")}}, ""),
+        ({"options": {"top_p": 2}}, "top-p"),
+        ({"options": {"bars": "many"}}, "bars"),
+        ({"options": {"__class__": 1}}, "is no option"),
+        ({"options": {"key": "H minor"}}, "H minor"),
+        ({"options": {"num": 1}, "colour": "red"}, ""),
+        ({"music": {"use": "infill", "piece": "x"}}, "what to fill"),
+        ({"music": {"use": "sing"}}, ""),
+    ],
+)
+def test_what_cannot_be_composed_is_told_in_a_sentence(
+    client: TestClient, request_: dict[str, Any], words: str
+) -> None:
+    answer = client.post(
+        "/api/compose", content=json.dumps(request_), headers={"content-type": "application/json"}
+    )
+    assert answer.status_code == 422
+    assert isinstance(answer.json()["detail"], str) and words in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/sets/none",
+        "/api/jobs/none",
+        "/api/jobs/none/notices",
+        "/api/pieces/none",
+        "/api/pieces/none.mid",
+        "/api/pieces/..%2f..%2fstudio.db",
+        "/api/files/none/score",
+        "/api/models/none/card",
+    ],
+)
+def test_unknown_ids_are_not_found(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code == 404
+
+
+def test_a_full_queue_says_when_to_come_back(client: TestClient) -> None:
+    jobs = []
+    for _ in range(MAX_WAITING[COMPOSE]):
+        answer = client.post("/api/compose", json={})
+        assert answer.status_code == 202
+        jobs.append(answer.json())
+    assert [job["before"] for job in jobs[:3]] == [0, 1, 2]
+    answer = client.post("/api/compose", json={})
+    assert answer.status_code == 429 and answer.headers["retry-after"]
+    for job in jobs:
+        assert client.post(f"/api/jobs/{job['id']}/stop").json()["state"] == "stopped"
+    assert client.get("/api/jobs").json() == []
+
+
+def test_training_on_an_empty_set_is_refused(client: TestClient) -> None:
+    answer = client.post("/api/train", json={"set": _set(client)})
+    assert answer.status_code == 422 and "no usable piece" in answer.json()["detail"]
+
+
+def test_every_answer_tells_browsers_to_hold_to_it(client: TestClient) -> None:
+    for path in ("/health", "/api/info", "/api/sets/none"):
+        headers = client.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'self'" in headers["content-security-policy"]
+
+
+def test_the_interface_describes_itself(client: TestClient) -> None:
+    described = client.get("/openapi.json").json()
+    for path in described["paths"].values():
+        for operation in path.values():
+            assert operation["description"], operation
+
+
+# -- the store ------------------------------------------------------------------------------------
+
+
+def test_jobs_are_taken_once_each_and_in_their_order(store: Store) -> None:
+    ids = [store.add_job(COMPOSE, {"n": n})["id"] for n in range(3)]
+    other = store.add_job(TRAIN, {})["id"]
+    taken = [store.claim(COMPOSE) for _ in range(4)]
+    assert [job["id"] if job else None for job in taken] == [*ids, None]
+    assert store.claim(TRAIN)["id"] == other  # type: ignore[index]
+
+
+def test_a_job_that_was_killed_too_often_is_not_tried_again(store: Store) -> None:
+    id_ = store.add_job(COMPOSE, {})["id"]
+    for _ in range(stores.MAX_TRIES):
+        assert store.job(id_)["state"] == QUEUED
+        store.claim(COMPOSE)
+        store.recover(COMPOSE)
+    assert store.job(id_)["state"] == "failed" and "killed" in store.job(id_)["reason"]
+
+
+def test_an_interruption_in_order_is_no_try(store: Store) -> None:
+    id_ = store.add_job(TRAIN, {})["id"]
+    for _ in range(5):
+        store.claim(TRAIN)
+        store.put_back(id_)
+    assert store.job(id_)["tries"] == 0
+
+
+def test_a_newer_database_is_refused_and_an_older_one_brought_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store.open(tmp_path)
+    monkeypatch.setattr(stores, "MIGRATIONS", (*stores.MIGRATIONS, "CREATE TABLE more (id TEXT);"))
+    Store.open(tmp_path)._rows("SELECT * FROM more")
+    monkeypatch.setattr(stores, "MIGRATIONS", stores.MIGRATIONS[:1])
+    with pytest.raises(InputError, match="newer version"):
+        Store.open(tmp_path)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "studio.db").write_bytes(b"no database at all" * 100)
+    with pytest.raises(InputError, match="is no database"):
+        Store.open(tmp_path)
+
+
+def test_one_process_alone_holds_a_folder(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from cadenza.workers import only_one\n"
+        "with only_one(Path(sys.argv[1]), wait=False): print('held', flush=True); time.sleep(60)"
+    )
+    lock = tmp_path / "a.lock"
+    with subprocess.Popen([sys.executable, "-c", script, str(lock)], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline()
+        with pytest.raises(InputError, match="another process uses this folder"), only_one(lock, wait=False):
+            pass
+        other.kill()
+        other.wait()
+    with only_one(lock, wait=True):
+        pass
+
+
+# -- a whole studio -------------------------------------------------------------------------------
+
+
+class _Studio:
+    """A server with its workers, as `cadenza serve` starts it."""
+
+    def __init__(self, data: Path) -> None:
+        command = [sys.executable, "-m", "cadenza", "serve", "--port", "0", "--data", str(data)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.address = self.process.stdout.readline().split()[-1]
+        self.client = httpx.Client(base_url=self.address, timeout=30)
+
+    def ended(self, job: str, patience: float = 60) -> dict[str, Any]:
+        return self.until(job, lambda row: row["state"] not in (QUEUED, RUNNING), patience)
+
+    def until(
+        self, job: str, wanted: Callable[[dict[str, Any]], bool], patience: float = 60
+    ) -> dict[str, Any]:
+        start = time.monotonic()
+        while time.monotonic() - start < patience:
+            row: dict[str, Any] = self.client.get(f"/api/jobs/{job}").json()
+            if wanted(row):
+                return row
+            time.sleep(0.05)
+        raise AssertionError(f"after {patience} seconds the job is {row}")
+
+    def notices(self, job: str) -> list[tuple[str, dict[str, Any]]]:
+        found, kind = [], ""
+        with self.client.stream("GET", f"/api/jobs/{job}/notices") as stream:
+            for line in stream.iter_lines():
+                if line.startswith("event: "):
+                    kind = line.removeprefix("event: ")
+                elif line.startswith("data: "):
+                    found.append((kind, json.loads(line.removeprefix("data: "))))
+        return found
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        self.client.close()
+        with self.process:
+            self.process.send_signal(how)
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Iterator[_Studio]:
+    found = _Studio(tmp_path / "data")
+    try:
+        yield found
+    finally:
+        found.stop()
+
+
+def test_composing_tells_its_drafts_and_keeps_its_pieces(studio: _Studio) -> None:
+    job = studio.client.post("/api/compose", json={"options": {"bars": 24, "num": 2, "seed": 5}}).json()
+    told = studio.notices(job["id"])
+    assert told[-1] == ("end", {"state": "done", "reason": ""})
+    pieces = [data for kind, data in told if kind == "piece"]
+    assert [piece["number"] for piece in pieces] == [1, 2]
+    score = studio.client.get(f"/api/pieces/{pieces[0]['id']}/score").json()
+    midi = studio.client.get(f"/api/pieces/{pieces[0]['id']}.mid")
+    assert midi.content.startswith(b"MThd") and "attachment" in midi.headers["content-disposition"]
+    assert len(score["onset"]) > 20 and score["end"] > 0
+    # The same wish gives the same bytes, by the server as by the library.
+    from cadenza import Composer
+
+    first = next(Composer.from_pretrained().compose_many(num=2, bars=24, seed=5))
+    assert midi_bytes(first.score) == midi.content
+    again = studio.client.post(
+        "/api/compose", json={"music": {"use": "vary", "piece": pieces[1]["id"]}}
+    ).json()
+    assert studio.ended(again["id"])["state"] == "done"
+    found = studio.client.get("/api/pieces").json()
+    assert len(found) == 6 and "statistics" not in found[0]["sidecar"]
+    starred = studio.client.patch(f"/api/pieces/{found[0]['id']}", json={"star": True, "name": "Best"}).json()
+    assert starred["star"] is True and starred["name"] == "Best"
+    archive = zipfile.ZipFile(io.BytesIO(studio.client.get(f"/api/pieces.zip?id={found[0]['id']}").content))
+    assert {Path(name).suffix for name in archive.namelist()} >= {".mid", ".svg", ".json"}
+    assert studio.client.delete(f"/api/pieces/{found[0]['id']}").status_code == 204
+
+
+def test_training_survives_the_servers_death_and_its_model_composes(tmp_path: Path) -> None:
+    first = _Studio(tmp_path / "data")
+    id_ = _set(first.client)
+    _send(first.client, id_, *((f"{n}.mid", _midi(n)) for n in range(8)))
+    request = {"set": id_, "name": "Tunes", "minutes": 0.25}
+    job = first.client.post("/api/train", json=request).json()["id"]
+    first.until(job, lambda row: row["progress"].get("share_done", 0) > 0.3)
+    first.stop(signal.SIGKILL)
+    second = _Studio(tmp_path / "data")
+    try:
+        resumed = second.until(
+            job, lambda row: row["progress"].get("share_done", 0) > 0 and row["state"] == RUNNING
+        )
+        assert resumed["tries"] <= 1
+        assert second.ended(job)["state"] == "done"
+        told = second.notices(job)
+        assert {"progress", "evaluation", "model"} <= {kind for kind, _ in told}
+        models = second.client.get("/api/models").json()
+        assert [model["name"] for model in models] == ["Tunes", "Bundled model"]
+        composed = second.client.post(
+            "/api/compose", json={"model": job, "options": {"bars": 4, "num": 1}}
+        ).json()
+        assert second.ended(composed["id"])["state"] == "done"
+        assert second.client.get(f"/api/models/{job}/card").text.startswith("---")
+    finally:
+        second.stop()
+
+
+def test_a_training_that_is_stopped_ends_within_a_second_and_a_killed_worker_is_replaced(
+    studio: _Studio,
+) -> None:
+    id_ = _set(studio.client)
+    _send(studio.client, id_, *((f"{n}.mid", _midi(n)) for n in range(8)))
+    job = studio.client.post("/api/train", json={"set": id_, "minutes": 60}).json()["id"]
+    studio.until(job, lambda row: row["progress"].get("step", 0) > 0)
+    studio.client.post(f"/api/jobs/{job}/stop")
+    assert studio.ended(job, patience=10)["state"] == "stopped"
+    composing = studio.client.post("/api/compose", json={"options": {"bars": 256, "num": 8}}).json()["id"]
+    studio.until(composing, lambda row: row["state"] == RUNNING)
+    for process in _children(studio.process.pid, "compose"):
+        os.kill(process, signal.SIGKILL)
+    studio.until(composing, lambda row: row["tries"] == 2 and row["state"] == RUNNING)
+    studio.client.post(f"/api/jobs/{composing}/stop")
+    assert studio.ended(composing, patience=10)["state"] == "stopped"
+
+
+def _children(pid: int, kind: str) -> list[int]:
+    listed = subprocess.run(
+        ["ps", "-wweo", "pid,ppid,args"], capture_output=True, text=True, check=True
+    ).stdout
+    rows = [line.split(None, 2) for line in listed.splitlines()[1:]]
+    return [int(row[0]) for row in rows if int(row[1]) == pid and row[2].endswith(kind)]
+
+
+def test_a_second_server_on_the_same_folder_is_refused(studio: _Studio, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "cadenza", "serve", "--port", "0", "--data", str(tmp_path / "data")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "another process uses this folder" in done.stderr
+
+
+def test_other_hosts_need_a_token() -> None:
+    command = [sys.executable, "-m", "cadenza", "serve", "--port", "0", "--host", "0.0.0.0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "--token" in done.stderr
+
+
+def test_pieces_read_back_as_they_were(studio: _Studio, tmp_path: Path) -> None:
+    job = studio.client.post("/api/compose", json={"options": {"bars": 4, "num": 1, "seed": 1}}).json()
+    studio.ended(job["id"])
+    piece = studio.client.get(f"/api/pieces?job={job['id']}").json()[0]
+    (tmp_path / "x.mid").write_bytes(studio.client.get(f"/api/pieces/{piece['id']}.mid").content)
+    score = studio.client.get(f"/api/pieces/{piece['id']}/score").json()
+    assert read_midi(tmp_path / "x.mid").notes["pitch"].tolist() == score["pitch"]
