@@ -213,6 +213,33 @@ def test_every_piece_says_what_it_shares_and_copies_are_drawn_anew(models: dict[
     assert humanised.sidecar["originality"] is None  # its notes are the user's
 
 
+def test_drums_alone_are_drawn_anew_unless_somebody_asked_for_them(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composer = Composer.from_pretrained(models["lstm"])
+    draw, attempts = Composer._draw, []
+
+    def drums_at_first(self: Composer, order: Any, numbers: Any, attempt: int, *more: Any) -> Any:
+        attempts.append(attempt)
+        found = draw(self, order, numbers, attempt, *more)
+        if attempt > 2:
+            return found
+        return {number: replace(each, score=_for_drums(each.score)) for number, each in found.items()}
+
+    monkeypatch.setattr(Composer, "_draw", drums_at_first)
+    piece = composer.compose(bars=2, seed=1)
+    assert piece.score.instruments == [0] and attempts == [1, 2, 3]
+    attempts.clear()
+    composer.compose(bars=2, seed=1, instruments="piano")
+    assert attempts == [1]
+
+
+def _for_drums(score: Score) -> Score:
+    notes = score.notes.copy()
+    notes["instrument"] = 128
+    return replace(score, notes=notes)
+
+
 def test_without_an_index_nobody_can_tell_what_is_original(folder: Path, tmp_path: Path) -> None:
     options = TrainingOptions(preset="tiny", epochs=0.5, index=False)
     composer = Composer.from_pretrained(train(folder, tmp_path / "model", options))

@@ -26,7 +26,7 @@ from cadenza.originality import Originality
 from cadenza.repertoire import Repertoire
 from cadenza.runtime import GraphModel
 from cadenza.sampling import IntArray, SamplingOptions, generate
-from cadenza.score import Score
+from cadenza.score import DRUM_KIT, Score
 from cadenza.statistics import describe
 from cadenza.tasks import USES, Task, Told, task_of
 from cadenza.version import __version__
@@ -74,6 +74,11 @@ class Candidate:
     def notes_shared(self) -> int:
         """In a row."""
         return self.shared.notes if self.shared else 0
+
+    @property
+    def is_for_drums(self) -> bool:
+        """Whether nothing else plays."""
+        return len(self.score) > 0 and int(self.score.notes["instrument"].min()) >= DRUM_KIT
 
 
 @dataclass(frozen=True)
@@ -261,23 +266,35 @@ class Composer:
         """Compose the pieces of one order; `count` is told how many events each step brings."""
         numbers = range(order.first, min(order.first + BATCH, order.options.num))
         found = self._draw(order, numbers, 1, count, on_draft)
-        if order.options.original:
-            self._draw_copies_anew(order, found, count)
+        self._draw_anew(order, found, count)
         return [
             Composition(candidate.score, self._sidecar(candidate, order, number + 1))
             for number, candidate in found.items()
         ]
 
-    def _draw_copies_anew(
+    def _draw_anew(
         self, order: Order, found: dict[int, Candidate], count: Callable[[int], None] | None
     ) -> None:
-        """Replace candidates that may be memorised, as long as any is and what is drawn shares less."""
+        """Replace candidates for drums alone that nobody asked for, and those that may be memorised, if they must not
+        be, as long as there are any and what is drawn is better."""
+        melodic = self._is_to_have_pitches(order)
+
+        def faults(candidate: Candidate) -> tuple[bool, int]:
+            copied = order.options.original and self._may_be_memorised(candidate.shared)
+            return melodic and candidate.is_for_drums, candidate.notes_shared if copied else 0
+
         for attempt in range(2, ATTEMPTS + 1):
-            copies = [number for number, each in found.items() if self._may_be_memorised(each.shared)]
-            if not copies:
+            faulty = [number for number, each in found.items() if any(faults(each))]
+            if not faulty:
                 return
-            for number, other in self._draw(order, copies, attempt, count).items():
-                found[number] = min(found[number], other, key=lambda each: each.notes_shared)
+            for number, other in self._draw(order, faulty, attempt, count).items():
+                found[number] = min(found[number], other, key=faults)
+
+    def _is_to_have_pitches(self, order: Order) -> bool:
+        """Whether pieces for drums alone would surprise: nobody asked for any, and most of the corpus is none."""
+        options = order.options
+        asked = any((order.use, options.style, options.instruments, options.must_play))
+        return not asked and self.folder.is_mostly_pitched
 
     def _draw(
         self,

@@ -27,6 +27,7 @@ from cadenza.originality import Baseline, Index
 from cadenza.repertoire import Repertoire
 from cadenza.runtime import GraphModel
 from cadenza.sampling import SamplingOptions
+from cadenza.score import GM_INSTRUMENTS
 from cadenza.tokens import NotesAndChords
 
 FORMAT_VERSION = 7
@@ -98,7 +99,7 @@ class ModelFolder:
             SamplingOptions(**folder.sampling)
             if not isinstance(config["graphs"], list):
                 raise TypeError("precisions are a list")
-            _ = folder.usual, folder.baseline
+            _ = folder.usual, folder.baseline, folder.is_mostly_pitched
         except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
             raise ModelError(f"{path / CONFIG}: damaged; restore the file or train again.") from error
         return folder
@@ -125,6 +126,13 @@ class ModelFolder:
     def baseline(self) -> Baseline:
         """What pieces by people share with those learned from."""
         return Baseline.from_dict(self.config["originality"])
+
+    @cached_property
+    def is_mostly_pitched(self) -> bool:
+        """Whether at least half of the pieces that were learned from have a pitched instrument in common."""
+        corpus = self.config["corpus"]
+        pitched = [count for name, count in corpus["instruments"].items() if name in GM_INSTRUMENTS]
+        return 2 * max(pitched, default=0) >= corpus["pieces"]
 
     @cached_property
     def index(self) -> Index | None:
