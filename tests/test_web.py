@@ -298,24 +298,24 @@ def test_the_interface_describes_itself(client: TestClient) -> None:
 def test_jobs_are_taken_once_each_and_in_their_order(store: Store) -> None:
     ids = [store.add_job(COMPOSE, {"n": n})["id"] for n in range(3)]
     other = store.add_job(TRAIN, {})["id"]
-    taken = [store.claim(COMPOSE) for _ in range(4)]
+    taken = [store.claim(COMPOSE, "compose-0") for _ in range(4)]
     assert [job["id"] if job else None for job in taken] == [*ids, None]
-    assert store.claim(TRAIN)["id"] == other  # type: ignore[index]
+    assert store.claim(TRAIN, "train-0")["id"] == other  # type: ignore[index]
 
 
 def test_a_job_that_was_killed_too_often_is_not_tried_again(store: Store) -> None:
     id_ = store.add_job(COMPOSE, {})["id"]
     for _ in range(stores.MAX_TRIES):
         assert store.job(id_)["state"] == QUEUED
-        store.claim(COMPOSE)
-        store.recover(COMPOSE)
+        store.claim(COMPOSE, "compose-0")
+        store.recover("compose-0")
     assert store.job(id_)["state"] == "failed" and "killed" in store.job(id_)["reason"]
 
 
 def test_an_interruption_in_order_is_no_try(store: Store) -> None:
     id_ = store.add_job(TRAIN, {})["id"]
     for _ in range(5):
-        store.claim(TRAIN)
+        store.claim(TRAIN, "train-0")
         store.put_back(id_)
     assert store.job(id_)["tries"] == 0
 
@@ -484,7 +484,7 @@ def _children(pid: int, kind: str) -> list[int]:
         ["ps", "-wweo", "pid,ppid,args"], capture_output=True, text=True, check=True
     ).stdout
     rows = [line.split(None, 2) for line in listed.splitlines()[1:]]
-    return [int(row[0]) for row in rows if int(row[1]) == pid and row[2].endswith(kind)]
+    return [int(row[0]) for row in rows if int(row[1]) == pid and kind in row[2].split()]
 
 
 def test_a_second_server_on_the_same_folder_is_refused(studio: _Studio, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ MIGRATIONS = (
     CREATE INDEX files_of_set ON files (set_id, created);
     CREATE TABLE jobs (
         id TEXT PRIMARY KEY, kind TEXT NOT NULL, state TEXT NOT NULL, request TEXT NOT NULL,
-        progress TEXT NOT NULL DEFAULT '{}', reason TEXT NOT NULL DEFAULT '', stop INTEGER NOT NULL DEFAULT 0,
+        progress TEXT NOT NULL DEFAULT '{}', worker TEXT, reason TEXT NOT NULL DEFAULT '', stop INTEGER NOT NULL DEFAULT 0,
         tries INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL, started REAL, ended REAL);
     CREATE INDEX jobs_to_do ON jobs (kind, state, created);
     CREATE TABLE notices (
@@ -246,13 +246,13 @@ class Store:
         )
         return int(found[0]["n"])
 
-    def claim(self, kind: str) -> Row | None:
-        """The oldest job of a kind that waits, now running; None if none does."""
+    def claim(self, kind: str, worker: str) -> Row | None:
+        """The oldest job of a kind that waits, now running with a worker; None if none does."""
         with self._transaction() as db:
             found = db.execute(
-                "UPDATE jobs SET state = 'running', started = ifnull(started, ?), tries = tries + 1 WHERE id = "
+                "UPDATE jobs SET state = 'running', worker = ?, started = ifnull(started, ?), tries = tries + 1 WHERE id = "
                 "(SELECT id FROM jobs WHERE kind = ? AND state = 'queued' ORDER BY created LIMIT 1) RETURNING *",
-                (time.time(), kind),
+                (worker, time.time(), kind),
             ).fetchone()
         return _row(found) if found else None
 
@@ -261,20 +261,20 @@ class Store:
         with self._transaction() as db:
             db.execute("UPDATE jobs SET state = 'queued', tries = max(0, tries - 1) WHERE id = ?", (id_,))
 
-    def recover(self, kind: str) -> None:
-        """Let jobs whose process was killed wait again, unless they have cost several already."""
+    def recover(self, worker: str) -> None:
+        """Let a job whose worker was killed wait again, unless it has cost several already."""
         with self._transaction() as db:
             db.execute(
-                "UPDATE jobs SET state = 'failed', ended = ?, reason = ? WHERE kind = ? AND state = 'running' "
+                "UPDATE jobs SET state = 'failed', ended = ?, reason = ? WHERE worker = ? AND state = 'running' "
                 "AND tries >= ?",
                 (
                     time.time(),
                     f"its process was killed {MAX_TRIES} times; memory may be short.",
-                    kind,
+                    worker,
                     MAX_TRIES,
                 ),
             )
-            db.execute("UPDATE jobs SET state = 'queued' WHERE kind = ? AND state = 'running'", (kind,))
+            db.execute("UPDATE jobs SET state = 'queued' WHERE worker = ? AND state = 'running'", (worker,))
 
     def end(self, id_: str, state: str, reason: str = "") -> None:
         """Say how a job ended; its drafts are of no use any more."""

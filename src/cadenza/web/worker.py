@@ -1,6 +1,6 @@
 """A process that does the studio's jobs of one kind, one after the other: composing, or training.
 
-    python -m cadenza.web.worker DATA compose|train
+    python -m cadenza.web.worker DATA compose|train NUMBER
 
 It takes jobs from the store, tells there how far it is, and stops one when the store says so. What it cannot finish,
 because the server ended, it puts back; training then goes on from its last checkpoint.
@@ -47,16 +47,16 @@ class Worker:
         self.leaving = False
         self.parent = os.getppid()
 
-    def work(self, kind: str) -> None:
-        """Take one job after the other."""
+    def work(self, kind: str, name: str) -> None:
+        """Take one job after the other, under this name."""
         do = {COMPOSE: self.compose, TRAIN: self.train}[kind]
         threading.Thread(target=self._watch, daemon=True).start()
         signal.signal(signal.SIGTERM, self._leave)
-        self.store.recover(kind)  # there is no other worker of the kind
+        self.store.recover(name)  # there is no other worker of this name
         if kind == COMPOSE:
             self.composer(BUNDLED)
         while not self.leaving:
-            job = self.store.claim(kind)
+            job = self.store.claim(kind, name)
             if job is None:
                 time.sleep(LOOK_SECONDS)
                 continue
@@ -228,10 +228,11 @@ class Worker:
 def main(argv: list[str]) -> int:
     """Work on the data folder until the parent ends."""
     root, kind = Path(argv[0]), argv[1]
+    name = f"{kind}-{argv[2]}"
     # An earlier server's worker may still be on its way out.
-    with only_one(root / f"{kind}.lock", wait=True):
+    with only_one(root / f"{name}.lock", wait=True):
         try:
-            Worker(Store.open(root)).work(kind)
+            Worker(Store.open(root)).work(kind, name)
         except KeyboardInterrupt:
             return 1
         except InputError as error:
