@@ -16,6 +16,7 @@ from cadenza.evaluation import evaluate_graph
 from cadenza.events import NoteEvents
 from cadenza.graph import halved, quantised
 from cadenza.models import LanguageModel, ModelConfig, build_model
+from cadenza.models.language_model import Dropout
 from cadenza.presets import ARCHITECTURES
 from cadenza.rotary import CYCLE
 from cadenza.runtime import GraphModel, GraphState, Stepper
@@ -223,3 +224,16 @@ def test_a_damaged_graph_is_refused(tmp_path: Path) -> None:
     (tmp_path / "trunk.onnx").write_bytes(b"not a graph")
     with pytest.raises(ModelError, match="not a usable graph"):
         GraphModel(tmp_path, REPRESENTATION.schema)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3])
+def test_dropout_drops_its_share_and_keeps_the_mean(share: float) -> None:
+    torch.manual_seed(0)
+    dropout, x = Dropout(share), torch.ones(300, 301)
+    dropped = dropout(x)
+    assert (dropped == 0).float().mean().item() == pytest.approx(share, abs=0.01)
+    assert dropped.mean().item() == pytest.approx(1, abs=0.01)
+    assert torch.corrcoef(torch.stack([dropped[:, :-1].ravel(), dropped[:, 1:].ravel()]))[0, 1].abs() < 0.02
+    assert torch.equal(dropout.eval()(x), x)
+    torch.manual_seed(0)
+    assert torch.equal(dropout.train()(x), dropped)

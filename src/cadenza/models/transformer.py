@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cadenza.errors import InputError
-from cadenza.models.language_model import LanguageModel, ModelConfig, State
+from cadenza.models.language_model import Dropout, LanguageModel, ModelConfig, State
 from cadenza.rotary import CYCLE, rotary_clocks
 from cadenza.schema import Schema
 
@@ -100,7 +100,7 @@ class _Layer(nn.Module):
         self.query_key_value = nn.Linear(width, 3 * width)
         self.attended = nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self, x: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor, keys: Tensor, values: Tensor
