@@ -155,16 +155,21 @@ class _Shared:
 
 def _start(done: Any, stop: Any) -> None:
     _Shared.done, _Shared.stop = done, stop
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Let this process of a pool end when the one that started it does, however that ends."""
     from multiprocessing import parent_process
 
     parent = parent_process()
     assert parent is not None
-    parent.join()
-    os._exit(1)
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _work(function: Callable[[Job, Count], Result], job: Job, number: int) -> Result:

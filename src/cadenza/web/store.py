@@ -18,7 +18,7 @@ import shutil
 import sqlite3
 import time
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -255,6 +255,19 @@ class Store:
                 (worker, time.time(), kind),
             ).fetchone()
         return _row(found) if found else None
+
+    @contextmanager
+    def watch(self) -> Iterator[Callable[[], bool]]:
+        """Asks, for next to nothing, whether anybody else has written since it was last asked; at first, yes."""
+        with self._connection() as db:
+            seen: int | None = None
+
+            def has_changed() -> bool:
+                nonlocal seen
+                before, seen = seen, int(db.execute("PRAGMA data_version").fetchone()[0])
+                return seen != before
+
+            yield has_changed
 
     def put_back(self, id_: str) -> None:
         """Let a job that was interrupted in good order wait again, which is no try."""

@@ -21,7 +21,7 @@ from cadenza.corpus import Corpus, examine, scan
 from cadenza.errors import InputError
 from cadenza.midi import MIDI_SUFFIXES
 from cadenza.web.store import Row, Store
-from cadenza.workers import process_pool
+from cadenza.workers import end_with_parent, process_pool
 
 MAX_FILE_BYTES = 8 * 2**20
 MAX_SET_BYTES = 256 * 2**20
@@ -215,6 +215,7 @@ def _refused(reason: str) -> Row:
 
 
 def _limit() -> None:
+    end_with_parent()
     try:
         import resource
     except ImportError:  # not on Windows

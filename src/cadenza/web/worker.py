@@ -55,12 +55,13 @@ class Worker:
         self.store.recover(name)  # there is no other worker of this name
         if kind == COMPOSE:
             self.composer(BUNDLED)
-        while not self.leaving:
-            job = self.store.claim(kind, name)
-            if job is None:
+        with self.store.watch() as has_changed:
+            while not self.leaving:
+                job = self.store.claim(kind, name) if has_changed() else None
+                while job is not None:
+                    self._do(do, job)
+                    job = None if self.leaving else self.store.claim(kind, name)
                 time.sleep(LOOK_SECONDS)
-                continue
-            self._do(do, job)
 
     def _do(self, do: Callable[[Row], None], job: Row) -> None:
         try:
