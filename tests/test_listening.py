@@ -12,7 +12,7 @@ import pytest
 
 from cadenza.cli import main
 from cadenza.errors import InputError
-from cadenza.listening import density, distances, features, listen, overlap_and_divergence, repeats
+from cadenza.listening import density, distances, ends, features, listen, overlap_and_divergence, repeats
 from cadenza.midi import write_midi
 from cadenza.score import DRUM_KIT, Score, make_notes, transpose
 from music import random_score, tune, write_folder
@@ -72,6 +72,17 @@ def test_half_of_a_bar_that_comes_again_is_a_third_of_the_notes_of_both() -> Non
     assert repeats(score)["repeats_after_1"] == pytest.approx([1 / 3])
     longer = replace(score, notes=make_notes(onset, [TPQ, TPQ, 2 * TPQ, TPQ], [60, 62, 60, 62]))
     assert repeats(longer)["repeats_after_1"] == pytest.approx([1 / 3])
+
+
+def test_a_piece_that_ends_on_its_tonic_is_told_from_one_that_does_not() -> None:
+    scale = [60, 62, 64, 65, 67, 69, 71, 72, 67, 64]
+    for last, expected in ((60, 1.0), (62, 0.0)):
+        notes = make_notes(np.arange(11) * TPQ, [TPQ] * 10 + [2 * TPQ], [*scale, last])
+        found = ends(Score(TPQ, notes))
+        assert found["ends_on_tonic"] == [expected] and found["last_length"] == [2.0]
+        assert found["begins_on_a_bar"] == [1.0]
+    late = make_notes([TPQ, 2 * TPQ], TPQ, [60, 62])
+    assert ends(Score(TPQ, late))["begins_on_a_bar"] == [0.0]
 
 
 def test_density_is_the_sum_of_kernels_and_has_area_one() -> None:

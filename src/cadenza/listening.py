@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cadenza.errors import InputError
 from cadenza.likeness import first_bars
-from cadenza.score import DRUM_KIT, NoteArray, Score, bar_lines
+from cadenza.score import DRUM_KIT, MAJOR_KEYS, MINOR_KEYS, NoteArray, Score, bar_lines, estimate_key
 from cadenza.statistics import STEPS_PER_QUARTER, describe, lay_on_bars
 
 FloatArray = NDArray[np.float64]
@@ -116,7 +116,9 @@ def listen(samples: Sequence[Score], real: Sequence[Score]) -> Listening:
             raise InputError(f"{len(scores)} {name} pieces are too few to compare; at least 3 are needed.")
     samples, real = (scores[:: -(-len(scores) // MAX_PIECES)] for scores in (samples, real))
     bars = max(1, int(np.median([len(bar_lines(score, score.end)) - 1 for score in samples])))
-    ours, theirs = ([features(first_bars(score, bars)) for score in scores] for scores in (samples, real))
+    ours, theirs = (
+        [features(first_bars(score, bars)) | ends(score) for score in scores] for scores in (samples, real)
+    )
     found = {}
     for name in theirs[0]:
         # Drums have no pitches, and short pieces no bar 16 bars before another.
@@ -207,6 +209,30 @@ def repeats(score: Score) -> dict[str, FloatArray]:
         mean = [float((shared[sounding] / either[sounding]).mean())] if sounding.any() else []
         found[f"repeats_after_{distance}"] = np.array(mean)
     return found
+
+
+def ends(score: Score) -> dict[str, FloatArray]:
+    """How a whole piece begins and ends; empty without pitched notes.
+
+    begins_on_a_bar: 1 if its first note lies on a bar line. ends_on_tonic: 1 if the lowest of the last notes to end is
+    the tonic of the key that the piece seems to be in. last_length: the longest of these notes, in quarters.
+    """
+    pitched = score.notes[score.notes["instrument"] < DRUM_KIT]
+    if not len(pitched):
+        return {name: np.empty(0) for name in ("begins_on_a_bar", "ends_on_tonic", "last_length")}
+    end = pitched["onset"] + pitched["duration"]
+    last = pitched[end >= end.max() - score.ticks_per_quarter // ONSETS_PER_QUARTER]
+    tonic = estimate_key(score).split()[0]
+    names = (MAJOR_KEYS, MINOR_KEYS)
+    is_tonic = any(keys[int(last["pitch"].min()) % 12] == tonic for keys in names)
+    lines = bar_lines(score, score.end)
+    first = int(score.notes["onset"][0])
+    on_a_bar = np.abs(lines - first).min() <= score.ticks_per_quarter // ONSETS_PER_QUARTER
+    return {
+        "begins_on_a_bar": np.array([float(on_a_bar)]),
+        "ends_on_tonic": np.array([float(is_tonic)]),
+        "last_length": np.array([float(last["duration"].max()) / score.ticks_per_quarter]),
+    }
 
 
 # -- distances and their densities ----------------------------------------------------------------
