@@ -23,7 +23,7 @@ ROOT = SOURCE.parents[1]
 LAYERS = (
     {"errors", "version", "presets", "schema", "rotary", "moods"},
     {"files", "score", "workers", "repetition"},
-    {"smf", "vocabulary", "statistics", "pianoroll", "timing", "library", "character"},
+    {"smf", "vocabulary", "statistics", "pianoroll", "timing", "library", "character", "soundfont"},
     {"midi", "gaps", "repertoire", "likeness", "leaning"},
     {"context", "export", "corpus", "controls", "listening"},
     {"events"},

@@ -2,6 +2,7 @@
 
     python tools/bundle.py corpus FREE      FREE holds mutopia_keyboard, mutopia_hymns, ...
     python tools/bundle.py base FREE OUT    all of that music by style, in OUT/train and OUT/valid
+    python tools/bundle.py soundfont SF3    FluidR3Mono_GM.sf3, cut to the instruments that MIDI files name; its licence lies beside it
     python tools/bundle.py model MODEL OUT  the model that was trained on OUT/train, judged by OUT/valid
 
 The choice of pieces is by rule, not by hand: for the corpus, of each source the shortest ones above a least length,
@@ -42,7 +43,8 @@ from cadenza.model_folder import (
     bundled_corpus,
     bundled_model,
 )
-from cadenza.score import bar_lines
+from cadenza.score import DRUM_KIT, DRUM_KITS, bar_lines
+from cadenza.soundfont import Soundfont, bundled_soundfont
 
 LEAST_BYTES = 1_200
 LEAST_BARS = 8
@@ -114,6 +116,10 @@ SOURCES = (
         "the Vienna 4x22 Piano Corpus by Werner Goebl and CPJKU (https://github.com/CPJKU/vienna4x22), its performances alone",
     ),
 )
+SOUNDS = (
+    "FluidR3Mono GM, copyright (c) 2000-2002, 2008 Frank Wen and 2014-16 Michael Cowgill, cut to the instruments of "
+    "General MIDI. Licence: MIT (`soundfont/LICENSE.md`, with all acknowledgements)."
+)
 CORPUS_SOURCES = tuple(source for source in SOURCES if source.budget)
 HELD_OUT_EXCERPT = "Schubert"  # of the performances of four excerpts
 
@@ -164,7 +170,14 @@ def _credits(lines: list[dict[str, str]]) -> str:
         count = sum(line["path"].startswith(f"{source.style}/") for line in lines)
         parts.append(f"- `{source.style}`: {count} pieces from {source.credit}. Licence: {source.licence}.\n")
     parts.append("\nEvery file is listed in `manifest.jsonl` with its source, licence and SHA-256.\n")
+    parts.append(f"\nThe sounds: {SOUNDS}\n")
     return "".join(parts)
+
+
+def build_soundfont(source: Path) -> None:
+    """Cut the soundfont to the instruments that there are names for."""
+    kits = [DRUM_KIT + kit for kit in DRUM_KITS]
+    write_atomic(bundled_soundfont(), Soundfont.read(source.read_bytes()).cut([*range(DRUM_KIT), *kits]))
 
 
 def build_base(free: Path, out: Path) -> None:
@@ -273,6 +286,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     verbs = parser.add_subparsers(dest="what", required=True)
     verbs.add_parser("corpus").add_argument("free", type=Path)
+    verbs.add_parser("soundfont").add_argument("source", type=Path)
     base = verbs.add_parser("base")
     base.add_argument("free", type=Path)
     base.add_argument("out", type=Path)
@@ -282,6 +296,8 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     if arguments.what == "corpus":
         build_corpus(arguments.free)
+    elif arguments.what == "soundfont":
+        build_soundfont(arguments.source)
     elif arguments.what == "base":
         build_base(arguments.free, arguments.out)
     else:

@@ -36,7 +36,8 @@ from cadenza.model_folder import CARD, ModelFolder, bundled_corpus, bundled_mode
 from cadenza.moods import MOODS
 from cadenza.options import MAX_BARS, ComposeOptions
 from cadenza.presets import ARCHITECTURES
-from cadenza.score import DRUM_KITS, GM_INSTRUMENTS
+from cadenza.score import DRUM_KIT, DRUM_KITS, GM_INSTRUMENTS
+from cadenza.soundfont import bundled
 from cadenza.tasks import USES, check
 from cadenza.version import __version__
 from cadenza.web.guard import LOOPBACK, Guard
@@ -251,6 +252,15 @@ def _add_facts(app: FastAPI, studio: Studio) -> None:
             "formats": [suffix for suffix in MEDIA if suffix == ".json" or suffix in WRITERS],
             "limits": {"num": MAX_NUM, "bars": min(MAX_BARS, MAX_STUDIO_BARS), "upload_bytes": MAX_SET_BYTES},
         }
+
+    @app.get("/api/soundfont")
+    def soundfont(instruments: Annotated[str, Query(pattern=r"^\d{1,3}(,\d{1,3}){0,255}$")]) -> Response:
+        """The sounds of these instruments, as an SF3 file: 0..127 General MIDI programs, 128 + program drum kits."""
+        numbers = [int(number) for number in instruments.split(",")]
+        if max(numbers) >= 2 * DRUM_KIT:
+            raise InputError(f"instruments are numbered from 0 to {2 * DRUM_KIT - 1}.")
+        headers = {"cache-control": "private, max-age=86400"}
+        return Response(bundled().cut(numbers), media_type="application/octet-stream", headers=headers)
 
     @app.get("/api/models")
     def models() -> list[Row]:
