@@ -1,0 +1,1 @@
+export function HistoryView() { return <p>soon</p>; }

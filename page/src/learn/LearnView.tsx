@@ -1,0 +1,1 @@
+export function LearnView() { return <p>soon</p>; }

@@ -1,0 +1,1 @@
+export function MusicView() { return <p>soon</p>; }

@@ -1,0 +1,1 @@
+import{t as e}from"./index-DAWulrnw.js";function t(){return e(`p`,{children:`soon`})}export{t as MusicView};
