@@ -27,7 +27,7 @@ export async function rename(piece: Piece, name: string): Promise<Piece> {
   return now;
 }
 
-export function PieceActions({ piece }: { piece: Piece }) {
+export function PieceActions({ piece, onChange }: { piece: Piece; onChange?: (piece: Piece) => void }) {
   const problem = useSignal("");
   const tried = async (work: Promise<unknown>) => {
     problem.value = "";
@@ -40,8 +40,11 @@ export function PieceActions({ piece }: { piece: Piece }) {
   return (
     <div class="piece-actions">
       <div class="piece-line">
-        <IconButton icon="star" label={piece.star ? "Take the star away" : "Star this piece"} pressed={piece.star} class="star" onClick={() => void tried(star(piece))} />
-        <Name value={piece.name} what="piece" level="h3" onChange={async (name) => void (await rename(piece, name))} />
+        <IconButton icon="star" label={piece.star ? "Take the star away" : "Star this piece"} pressed={piece.star} class="star" onClick={() => void tried(star(piece).then(onChange))} />
+        <Name value={piece.name} what="piece" level="h3" onChange={async (name) => {
+            const now = await rename(piece, name);
+            onChange?.(now);
+          }} />
         <span class="hint">seed {piece.sidecar.seed}</span>
       </div>
       <div class="row" role="group" aria-label="Make something of it">

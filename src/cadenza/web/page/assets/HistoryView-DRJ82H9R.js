@@ -1,1 +1,0 @@
-import{t as e}from"./index-DAWulrnw.js";function t(){return e(`p`,{children:`soon`})}export{t as HistoryView};
