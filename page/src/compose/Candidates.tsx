@@ -29,13 +29,16 @@ export function Candidates() {
       <Cards />
       {song && (
         <>
-          <Stage song={song} by={OWNER} chosen={isSource ? chosenBars.value : []} onChoose={isSource && chosenBars.value.length + 1 ? chooseBars : undefined} expected={song.complete ? 0 : expected.value} />
           {!isLive(song, OWNER) && (
-            <button type="button" class="quiet hear" onClick={() => void hear()}>
-              <Icon name="play" />
-              Hear this
-            </button>
+            <p class="row hear">
+              <span class="hint">{playing.value ? "What you were listening to goes on." : "Something else is in the player."}</span>
+              <button type="button" class="quiet" onClick={() => void hear()}>
+                <Icon name="play" />
+                Hear {song.title}
+              </button>
+            </p>
           )}
+          <Stage song={song} by={OWNER} chosen={isSource ? chosenBars.value : []} onChoose={isSource ? chooseBars : undefined} expected={song.complete ? 0 : expected.value} />
           {isSource && <p class="hint">This is what it starts from. Drag over the roll to choose bars.</p>}
           {candidate?.piece && (
             <div class="of-piece">

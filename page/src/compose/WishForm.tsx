@@ -31,7 +31,14 @@ export function WishForm() {
           <Choice label="Model" value={model.value} options={models.value.map((each) => [each.id, each.name])} onChange={(value) => (model.value = value)} wide />
         )}
       </div>
+      <MoreWishes />
       <div class="go">
+        <Problem text={problem.value} />
+        {remarks.value.map((text) => (
+          <p class="hint remark" key={text}>
+            {text}
+          </p>
+        ))}
         {busy ? (
           <button type="button" class="primary" onClick={() => void stop()}>
             <Icon name="stop" />
@@ -45,13 +52,6 @@ export function WishForm() {
         )}
         {busy && <span class="hint">{waitingFor.value ? `${waitingFor.value} before this one …` : "Writing …"}</span>}
       </div>
-      <Problem text={problem.value} />
-      {remarks.value.map((text) => (
-        <p class="hint remark" key={text}>
-          {text}
-        </p>
-      ))}
-      <MoreWishes />
     </form>
   );
 }

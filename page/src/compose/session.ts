@@ -92,7 +92,11 @@ export function pick(number: number): void {
   if (!songs.value[index]) return;
   picked.value = number;
   if (owner.value === OWNER) player.switchTo(index);
-  else player.load(songs.value, index, OWNER);
+  else {
+    const goesOn = playing.peek();
+    player.load(songs.value, index, OWNER);
+    if (goesOn) void player.play();
+  }
 }
 
 /** Hear what is looked at. */
@@ -182,11 +186,20 @@ async function send(request: ComposeRequest): Promise<void> {
     });
     say(`Composing ${num === 1 ? "one piece" : `${num} pieces`}.`);
     if (quiet) player.load(songs.peek(), 1 - offset(), OWNER);
+    showResults();
     await watch(begun.id, quiet, line.signal);
   } catch (error) {
     problem.value = told(error);
     job.value = null;
   }
+}
+
+/** Where the form fills the screen, what comes of it is below. */
+function showResults(): void {
+  requestAnimationFrame(() => {
+    const results = document.querySelector(".results");
+    if (results && results.getBoundingClientRect().top > window.innerHeight * 0.6) results.scrollIntoView({ block: "start" });
+  });
 }
 
 function empty(jobId: string, n: number, title: string): Candidate {
@@ -201,7 +214,7 @@ async function watch(id: string, autoplay: boolean, signal: AbortSignal): Promis
     waitingFor.value = 0;
     if (event === "draft") draft(data as Draft);
     else if (event === "piece") void ready((data as { id: string; number: number }).id, (data as { number: number }).number, id).then(start);
-    else if (event === "note") remarks.value = [...remarks.peek(), (data as { text: string }).text];
+    else if (event === "note") remarks.value = [...remarks.peek(), sentence((data as { text: string }).text)];
     else if (event === "end") ended(data as { state: string; reason: string });
     if (event === "draft") start();
   };
@@ -244,7 +257,7 @@ async function ready(pieceId: string, number: number, jobId: string): Promise<vo
 }
 
 function ended({ state, reason }: { state: string; reason: string }): void {
-  if (state === "failed") problem.value = reason.charAt(0).toUpperCase() + reason.slice(1);
+  if (state === "failed") problem.value = sentence(reason);
   if (state === "stopped") say("Stopped; what was ready is kept.");
   if (state !== "done") {
     // Candidates that never came would wait for ever.
@@ -252,6 +265,10 @@ function ended({ state, reason }: { state: string; reason: string }): void {
     if (left.length !== candidates.peek().length && state === "stopped") window.setTimeout(() => dropUnfinished(), 300);
     if (state === "failed") dropUnfinished();
   }
+}
+
+function sentence(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 }
 
 function dropUnfinished(): void {

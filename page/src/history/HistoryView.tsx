@@ -1,10 +1,11 @@
-// History: everything composed here, newest first, with its settings, seed and originality.
+// History: everything composed here, newest first, candidates of one request together.
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { type Piece, api, told } from "../api";
 import { Empty, Problem } from "../ui/parts";
 import { Compare } from "./Compare";
-import { PieceRow } from "./PieceRow";
+import { Request } from "./Request";
+import { grouped } from "./grouped";
 
 const PORTION = 40;
 
@@ -40,25 +41,22 @@ export function HistoryView() {
       {picked.value.length === 2 && <Compare key={picked.value.map((each) => each.id).join()} pieces={picked.value as [Piece, Piece]} onClose={() => (picked.value = [])} />}
       <section class="panel" aria-label="Pieces">
         <div class="row history-top">
-          <label class="check">
-            <input type="checkbox" checked={starred.value} onChange={(event) => (starred.value = event.currentTarget.checked)} />
-            <span>Starred only</span>
-          </label>
-          <label class="check">
-            <input type="checkbox" checked={samples.value} onChange={(event) => (samples.value = event.currentTarget.checked)} />
-            <span>With samples of trainings</span>
-          </label>
+          <Tick label="Starred only" on={starred} />
+          <Tick label="With samples of trainings" on={samples} />
           <span class="hint" role="status">
-            {picked.value.length === 1 ? "Choose one more to compare." : `${shown.length} pieces`}
+            {picked.value.length === 1 ? "Choose one more to compare." : `${shown.length}${more.value ? " newest" : ""} pieces`}
           </span>
         </div>
         <Problem text={problem.value} />
         {!shown.length && <Empty title={starred.value ? "Nothing starred yet" : "Nothing composed yet"} />}
-        <ul class="pieces">
-          {shown.map((each, n) => (
-            <PieceRow key={each.id} piece={each} day={n === 0 || day(shown[n - 1]!) !== day(each) ? day(each) : ""} picked={picked.value.some((other) => other.id === each.id)} onPick={() => pick(each)} onChange={(now) => change(each.id, now)} />
-          ))}
-        </ul>
+        {grouped(shown).map(({ day, requests }) => (
+          <section key={day} aria-label={day}>
+            <h2 class="day">{day}</h2>
+            {requests.map((each) => (
+              <Request key={each[0]!.id} pieces={each} picked={picked.value} onPick={pick} onChange={change} />
+            ))}
+          </section>
+        ))}
         {more.value && (
           <button type="button" class="quiet" onClick={() => void load(pieces.peek()!.at(-1)!.created)}>
             Show older ones
@@ -69,6 +67,11 @@ export function HistoryView() {
   );
 }
 
-function day(piece: Piece): string {
-  return new Date(piece.created * 1000).toLocaleDateString(undefined, { weekday: "long", day: "numeric", month: "long" });
+function Tick({ label, on }: { label: string; on: { value: boolean } }) {
+  return (
+    <label class="check">
+      <input type="checkbox" checked={on.value} onChange={(event) => (on.value = event.currentTarget.checked)} />
+      <span>{label}</span>
+    </label>
+  );
 }

@@ -2,19 +2,14 @@
 import { useSignal } from "@preact/signals";
 import { type Piece, api, told } from "../api";
 import { PieceActions, rename, star } from "../compose/PieceActions";
-import { again } from "../compose/session";
-import { summary } from "../compose/wishes";
 import { OriginalityNote, Verdict } from "../stage/Originality";
 import { Stage, isLive } from "../stage/Stage";
 import { TakeHome } from "../stage/TakeHome";
 import { type Song, player, playing } from "../stage/player";
-import { modelName } from "../state";
 import { IconButton, Name, Problem, Sure } from "../ui/parts";
 
 interface Props {
   piece: Piece;
-  /** The day, where it is the first of one. */
-  day: string;
   picked: boolean;
   onPick: () => void;
   onChange: (piece: Piece | null) => void;
@@ -26,7 +21,7 @@ export async function songOf(piece: Piece): Promise<Song> {
   return { id: `history ${piece.id}`, title: piece.name, kind: "piece", source: piece.id, score: await api.pieceScore(piece.id), complete: true };
 }
 
-export function PieceRow({ piece, day, picked, onPick, onChange }: Props) {
+export function PieceRow({ piece, picked, onPick, onChange }: Props) {
   const song = useSignal<Song | null>(null);
   const opened = useSignal(false);
   const problem = useSignal("");
@@ -51,16 +46,13 @@ export function PieceRow({ piece, day, picked, onPick, onChange }: Props) {
       opened.value = !opened.value;
       if (opened.value && !playing.peek()) player.load([song.value], 0, OWNER);
     });
-  const time = new Date(piece.created * 1000).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" });
   return (
     <li class="piece">
-      {day && <h2 class="day">{day}</h2>}
       <div class="piece-row">
         <IconButton icon={live && playing.value ? "pause" : "play"} label={`${live && playing.value ? "Pause" : "Hear"} ${piece.name}`} onClick={() => void hear()} />
-        <IconButton icon="star" class="star" pressed={piece.star} label={`${piece.star ? "Take the star from" : "Star"} ${piece.name}`} onClick={() => void tried(async () => onChange(await star(piece)))} />
+        <IconButton icon={piece.star ? "star" : "hollow"} class="star" pressed={piece.star} label={`${piece.star ? "Take the star from" : "Star"} ${piece.name}`} onClick={() => void tried(async () => onChange(await star(piece)))} />
         <div class="piece-what">
           <Name value={piece.name} what="piece" onChange={async (name) => onChange(await rename(piece, name))} />
-          <span class="hint">{[time, modelName(piece.model_id), summary(piece), `seed ${piece.sidecar.seed}`].filter(Boolean).join(" · ")}</span>
         </div>
         <Verdict piece={piece} />
         <div class="piece-tools">
@@ -80,13 +72,6 @@ export function PieceRow({ piece, day, picked, onPick, onChange }: Props) {
           <Stage song={song.value} by={OWNER} />
           <OriginalityNote piece={piece} />
           <PieceActions piece={piece} onChange={onChange} />
-          {!piece.sample && (
-            <div class="row">
-              <button type="button" class="quiet" onClick={() => void tried(() => again(piece, true))}>
-                Compose again, same seed
-              </button>
-            </div>
-          )}
           <TakeHome id={piece.id} title={piece.name} />
         </div>
       )}

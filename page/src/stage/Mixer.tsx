@@ -1,7 +1,6 @@
 // Who plays: one chip an instrument, with its colour, mute and solo.
 import type { Score } from "../score/score";
-import { players } from "../score/score";
-import { FIRST_KIT } from "../score/score";
+import { FIRST_KIT, players } from "../score/score";
 import { TRACK_COLOURS } from "./draw";
 import { isHeard, muted, solo } from "./player";
 import { readable } from "./tracks";
@@ -19,7 +18,7 @@ export function Mixer({ score, live }: { score: Score; live: boolean }) {
         const name = readable(score.instruments[instrument] ?? "");
         return (
           <li key={instrument} class={`track ${live && !isHeard(instrument) ? "track-silent" : ""}`}>
-            <span class={`swatch ${instrument >= FIRST_KIT ? "swatch-drum" : ""}`} style={{ background: `var(--track-${(place % TRACK_COLOURS) + 1})` }} />
+            <span class={`swatch ${instrument >= FIRST_KIT ? "swatch-drum" : ""} ${place >= TRACK_COLOURS ? "swatch-hollow" : ""}`} style={{ "--colour": `var(--track-${(place % TRACK_COLOURS) + 1})` }} />
             <span class="track-name">{name}</span>
             {live && (
               <>

@@ -4,8 +4,8 @@ import { useEffect, useRef } from "preact/hooks";
 import { type Score, barAt, barCount, barStart, players, quartersOf } from "../score/score";
 import { dark } from "../theme";
 import { Icon } from "../ui/icons";
-import { drawBars, drawGrid, drawNotes, drawPlayhead, inkOf, sized } from "./draw";
-import { type View, barsBetween, held, keysOf, noteAt, quarterAtX, turned, zoomed } from "./geometry";
+import { drawBars, drawEdges, drawGrid, drawNotes, drawPlayhead, inkOf, sized } from "./draw";
+import { type View, atFirst, barsBetween, held, keysOf, noteAt, quarterAtX, turned, zoomed } from "./geometry";
 import { type Song, isHeard, loop, moved, muted, player, playing, solo } from "./player";
 import { keyName, trackNumber } from "./tracks";
 
@@ -25,6 +25,7 @@ interface Props {
 }
 
 const RULER = 22;
+const LEFT = 32;
 const DRAG = 5;
 
 export function Roll({ song, live, label, chosen = [], onChoose, expected, tall }: Props) {
@@ -43,7 +44,7 @@ export function Roll({ song, live, label, chosen = [], onChoose, expected, tall 
   const view = (): View => {
     const { from, span } = part.value ?? { from: 0, span: length() };
     const [low, high] = keysOf([props.value.score]);
-    return { from, span, low, high, width: size.value[0], height: size.value[1], ruler: RULER };
+    return { from, span, low, high, width: size.value[0], height: size.value[1], ruler: RULER, left: LEFT };
   };
 
   useEffect(() => {
@@ -55,7 +56,7 @@ export function Roll({ song, live, label, chosen = [], onChoose, expected, tall 
   }, []);
 
   useEffect(() => {
-    part.value = null;
+    part.value = song.complete ? atFirst(song.score, length()) : null;
   }, [song.id]);
 
   useSignalEffect(() => {
@@ -69,11 +70,14 @@ export function Roll({ song, live, label, chosen = [], onChoose, expected, tall 
     if (around) drawBars(context, seen, score, [barsBetween(score, around.from, around.until)], { ...ink, chosen: ink.accent });
     drawNotes(context, seen, score, ink, trackNumber(score), hears);
     drawBars(context, seen, score, props.value.chosen, ink);
+    drawEdges(context, seen, ink);
   });
 
   useSignalEffect(() => {
     void [moved.value, dark.value, size.value];
     let next = 0;
+    if (!head.current) return;
+    const ink = inkOf(head.current);
     const tick = () => {
       if (!head.current || !size.peek()[0]) return;
       const at = player.position();
@@ -83,7 +87,7 @@ export function Roll({ song, live, label, chosen = [], onChoose, expected, tall 
         if (from !== seen.from) part.value = { from, span: seen.span };
       }
       const context = sized(head.current, seen.width, seen.height);
-      if (props.peek().live) drawPlayhead(context, seen, at, inkOf(head.current));
+      if (props.peek().live) drawPlayhead(context, seen, at, ink);
       const now = barAt(props.peek().score, at);
       if (now !== bar.peek()) bar.value = now;
       if (playing.peek() && props.peek().live) next = requestAnimationFrame(tick);
@@ -229,7 +233,7 @@ export function SmallRoll({ score, expected }: { score: Score; expected?: number
     if (!element) return;
     const { width, height } = element.getBoundingClientRect();
     const [low, high] = keysOf([state.value.score]);
-    const seen = { from: 0, span: lengthOf(state.value.score, state.value.expected), low, high, width, height, ruler: 0 };
+    const seen = { from: 0, span: lengthOf(state.value.score, state.value.expected), low, high, width, height, ruler: 0, left: 0 };
     drawNotes(sized(element, width, height), seen, state.value.score, inkOf(element), trackNumber(state.value.score), () => true);
   });
   return <canvas class="small-roll" ref={canvas} aria-hidden="true" />;

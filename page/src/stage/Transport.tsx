@@ -21,6 +21,7 @@ export function toggleLoop(): void {
 
 export function Transport() {
   const place = useSignal(0);
+  const how = useSignal(false);
   useSignalEffect(() => {
     void [moved.value, song.value];
     place.value = player.position();
@@ -71,7 +72,10 @@ export function Transport() {
           }}
         />
       </div>
-      <div class="transport-how">
+      <button type="button" class="icon-button transport-more" aria-label="Tempo and volume" aria-expanded={how.value} onClick={() => (how.value = !how.value)}>
+        <Icon name="more" />
+      </button>
+      <div class={`transport-how ${how.value ? "transport-how-open" : ""}`}>
         <label>
           <span>Tempo {Math.round(speed.value * 100)} %</span>
           <input type="range" min={0.5} max={1.5} step={0.05} value={speed.value} onInput={(event) => (speed.value = Number(event.currentTarget.value))} onDblClick={() => (speed.value = 1)} aria-valuetext={`${Math.round(speed.value * 100)} %, ${Math.round(tempo.tempo(place.value) * speed.value)} quarters a minute`} />

@@ -10,8 +10,9 @@ export interface View {
   high: number;
   width: number;
   height: number;
-  /** Height of the strip of bar numbers. */
+  /** Height of the strip of bar numbers, and width of that of key names. */
   ruler: number;
+  left: number;
 }
 
 export interface Box {
@@ -24,6 +25,7 @@ export interface Box {
 const LEAST_KEYS = 24;
 const MARGIN_KEYS = 2;
 const SHORTEST_SPAN = 2;
+const READABLE_BARS = 32;
 
 /** The keys that a roll of these scores shows. */
 export function keysOf(scores: Score[]): [low: number, high: number] {
@@ -38,11 +40,11 @@ export function keysOf(scores: Score[]): [low: number, high: number] {
 }
 
 export function xOf(view: View, quarter: number): number {
-  return ((quarter - view.from) / view.span) * view.width;
+  return view.left + ((quarter - view.from) / view.span) * (view.width - view.left);
 }
 
 export function quarterAtX(view: View, x: number): number {
-  return view.from + (x / view.width) * view.span;
+  return view.from + ((x - view.left) / (view.width - view.left)) * view.span;
 }
 
 export function keyHeight(view: View): number {
@@ -96,11 +98,17 @@ export function barsBetween(score: Score, a: number, b: number): [number, number
   return [barAt(score, first), barAt(score, Math.max(first, last - 1e-3))];
 }
 
-/** Every how many bars a number fits. */
-export function numberEvery(view: View, score: Score): number {
+/** Every how many bars something of a width fits. */
+export function barsFor(view: View, score: Score, least: number): number {
   const bars = score.bar_lines.length - 1 || 1;
-  const width = ((quartersOf(score) / bars) * view.width) / view.span;
-  return [1, 2, 4, 8, 16, 32, 64, 128].find((every) => width * every >= 26) ?? 256;
+  const width = ((quartersOf(score) / bars) * (view.width - view.left)) / view.span;
+  return [1, 2, 4, 8, 16, 32, 64, 128].find((every) => width * every >= least) ?? 256;
+}
+
+/** What is shown of a piece at first: all, or the beginning of one that is too long to be read at once. */
+export function atFirst(score: Score, length: number): { from: number; span: number } | null {
+  const bars = score.bar_lines.length - 1;
+  return bars > 2 * READABLE_BARS ? { from: 0, span: Math.min(length, barStart(score, READABLE_BARS + 1)) } : null;
 }
 
 /** Places where bars begin that are in view, with their numbers. */

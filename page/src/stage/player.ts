@@ -2,6 +2,7 @@
 // the audio clock. Playing notes rather than a MIDI file lets drafts sound while they are written, and makes mute,
 // solo, tempo, loop and switching between candidates matters of arithmetic.
 import { batch, computed, effect, signal } from "@preact/signals";
+import { Refusal } from "../api";
 import { type Score, players, quartersOf } from "../score/score";
 import { TempoMap } from "../score/timing";
 import { Clock } from "./clock";
@@ -52,6 +53,11 @@ export const song = computed<Song | null>(() => deck.value[active.value] ?? null
 
 export function isHeard(instrument: number): boolean {
   return solo.value.size ? solo.value.has(instrument) : !muted.value.has(instrument);
+}
+
+function reason(error: unknown): string {
+  // Where the server knows no soundfonts there is nothing more to say.
+  return error instanceof Refusal && error.status !== 404 ? error.message : "";
 }
 
 class Player {
@@ -188,7 +194,7 @@ class Player {
       soundProblem.value = "";
       this.use(samples);
     }).catch((error: unknown) => {
-      soundProblem.value = `The instruments could not be loaded, so plain tones are played. ${error instanceof Error ? error.message : ""}`.trim();
+      soundProblem.value = `The instruments could not be loaded, so plain tones are played. ${reason(error)}`.trim();
       this.use(this.tones!);
     });
     if (this.voices && !patient) return;

@@ -1,13 +1,13 @@
-// Sampled instruments: SpessaSynth in an audio worklet, with soundfonts cut to what a piece needs.
-import processor from "spessasynth_lib/dist/spessasynth_processor.min.js?url";
-import { WorkletSynthesizer } from "spessasynth_lib";
+// Sampled instruments, with soundfonts cut to what a piece needs.
 import { api } from "../api";
 import { FIRST_KIT } from "../score/score";
+import { Synth } from "./synth";
 import type { Voices } from "./voices";
 
 const VOLUME = 7;
 const ALL_SOUND_OFF = 120;
 const USUAL_VOLUME = 100;
+const MAKE_UP = 4;
 const DRUM_CHANNEL = 9;
 const FIRST_CHANNELS = 16;
 
@@ -24,14 +24,14 @@ export class Samples implements Voices {
   private next = 0;
   private added = FIRST_CHANNELS;
 
-  private constructor(private readonly synth: WorkletSynthesizer) {}
+  private constructor(private readonly synth: Synth) {}
 
   static async create(context: AudioContext, destination: AudioNode): Promise<Samples> {
-    await context.audioWorklet.addModule(processor);
-    const synth = new WorkletSynthesizer(context, { eventsEnabled: false, oneOutput: false });
-    synth.connect(destination);
-    await synth.isReady;
-    return new Samples(synth);
+    // The synthesiser leaves much room above a few soft notes; what is louder than there is room for is held.
+    const louder = new GainNode(context, { gain: MAKE_UP });
+    const limiter = new DynamicsCompressorNode(context, { threshold: -6, knee: 6, ratio: 16, attack: 0.002, release: 0.15 });
+    louder.connect(limiter).connect(destination);
+    return new Samples(await Synth.open(context, louder));
   }
 
   prepare(instruments: number[]): Promise<void> {
@@ -39,7 +39,7 @@ export class Samples implements Voices {
       const missing = instruments.filter((each) => !this.loaded.has(each));
       if (!missing.length) return;
       const bank = await api.soundfont(missing);
-      await this.synth.soundBankManager.addSoundBank(bank, `bank ${missing.join(" ")}`);
+      await this.synth.addBank(bank, `bank ${missing.join(" ")}`);
       for (const each of missing) this.open(each);
     };
     // One after the other: the synthesiser answers in no particular order.
@@ -49,12 +49,12 @@ export class Samples implements Voices {
 
   noteOn(instrument: number, pitch: number, velocity: number, time: number): void {
     const channels = this.channels.get(instrument);
-    if (channels) this.synth.noteOn(channels[this.side], pitch, velocity, { time });
+    if (channels) this.synth.noteOn(channels[this.side], pitch, velocity, time);
   }
 
   noteOff(instrument: number, pitch: number, time: number): void {
     const channels = this.channels.get(instrument);
-    if (channels) this.synth.noteOff(channels[this.side], pitch, { time });
+    if (channels) this.synth.noteOff(channels[this.side], pitch, time);
   }
 
   audible(instrument: number, heard: boolean): void {
@@ -68,16 +68,16 @@ export class Samples implements Voices {
     this.side = left ? 0 : 1;
     for (const [instrument, channels] of this.channels) {
       const channel = channels[left];
-      this.synth.controllerChange(channel, VOLUME, 0);
-      this.synth.controllerChange(channel, ALL_SOUND_OFF, 0);
-      this.synth.controllerChange(channel, ALL_SOUND_OFF, 0, { time });
+      this.synth.controller(channel, VOLUME, 0);
+      this.synth.controller(channel, ALL_SOUND_OFF, 0);
+      this.synth.controller(channel, ALL_SOUND_OFF, 0, time);
       this.setVolume(instrument);
     }
   }
 
   private setVolume(instrument: number): void {
     const channels = this.channels.get(instrument);
-    if (channels) this.synth.controllerChange(channels[this.side], VOLUME, this.muted.has(instrument) ? 0 : USUAL_VOLUME);
+    if (channels) this.synth.controller(channels[this.side], VOLUME, this.muted.has(instrument) ? 0 : USUAL_VOLUME);
   }
 
   /** Give an instrument its channels; presets are looked up anew, since a bank has come. */
@@ -86,8 +86,8 @@ export class Samples implements Voices {
     const channels = this.channels.get(instrument) ?? ([this.channel(), this.channel()] as [number, number]);
     this.channels.set(instrument, channels);
     for (const channel of channels) {
-      if (instrument >= FIRST_KIT) this.synth.midiChannels[channel]?.setDrums(true);
-      this.synth.programChange(channel, instrument % FIRST_KIT);
+      if (instrument >= FIRST_KIT) this.synth.setDrums(channel);
+      this.synth.program(channel, instrument % FIRST_KIT);
     }
     this.setVolume(instrument);
   }
@@ -95,7 +95,7 @@ export class Samples implements Voices {
   private channel(): number {
     if (this.next % FIRST_CHANNELS === DRUM_CHANNEL) this.next++;
     while (this.next >= this.added) {
-      this.synth.addNewChannel();
+      this.synth.addChannel();
       this.added++;
     }
     return this.next++;

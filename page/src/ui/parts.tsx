@@ -139,10 +139,9 @@ export function Words({ label, value, options, onChange, hint }: { label: string
           if (options.includes(typed.value)) add(typed.value);
         }}
         onKeyDown={(event) => {
-          if (event.key === "Enter" && typed.value) {
-            event.preventDefault();
-            add(typed.value);
-          }
+          if (event.key !== "Enter") return;
+          event.preventDefault();
+          add(typed.value);
         }}
         onBlur={() => add(typed.value)}
       />
