@@ -49,10 +49,10 @@ export function App() {
   });
   return (
     <>
-      <a class="skip" href="#main" onClick={(event) => (event.preventDefault(), title.current?.focus())}>
-        To the content
-      </a>
       <header class="head">
+        <a class="skip" href="#main" onClick={(event) => (event.preventDefault(), title.current?.focus())}>
+          To the content
+        </a>
         <span class="brand">
           <Logo /> Cadenza
         </span>

@@ -9,7 +9,7 @@ import { Icon } from "../ui/icons";
 import { Empty } from "../ui/parts";
 import { PieceActions } from "./PieceActions";
 import { type Candidate, OWNER, candidates, chooseBars, chosenBars, expected, hear, pick, picked, shown, shownCandidate, source, sourceSong } from "./session";
-import { playing } from "../stage/player";
+import { owner, playing } from "../stage/player";
 
 export function Candidates() {
   const song = shown.value;
@@ -94,7 +94,7 @@ function Card({ number, song, score, note, candidate }: CardProps) {
     <button type="button" role="radio" aria-checked={here} tabIndex={here ? 0 : -1} class="card" aria-label={`${number}: ${song}, ${note}${candidate?.piece?.sidecar.originality?.may_be_memorised ? ", may be memorised" : ""}`} onClick={() => pick(number)}>
       <span class="card-top">
         <kbd>{number}</kbd>
-        {here && playing.value && <Icon name="volume" />}
+        {here && playing.value && owner.value === OWNER && <Icon name="volume" />}
         <span class="card-note">{note}</span>
       </span>
       <SmallRoll score={score} {...(candidate && !candidate.piece && expected.value ? { expected: expected.value } : {})} />

@@ -27,7 +27,13 @@ export async function rename(piece: Piece, name: string): Promise<Piece> {
   return now;
 }
 
-export function PieceActions({ piece, onChange }: { piece: Piece; onChange?: (piece: Piece) => void }) {
+interface Props {
+  piece: Piece;
+  onChange?: (piece: Piece) => void;
+  level?: "h2" | "h3";
+}
+
+export function PieceActions({ piece, onChange, level = "h2" }: Props) {
   const problem = useSignal("");
   const tried = async (work: Promise<unknown>) => {
     problem.value = "";
@@ -41,7 +47,7 @@ export function PieceActions({ piece, onChange }: { piece: Piece; onChange?: (pi
     <div class="piece-actions">
       <div class="piece-line">
         <IconButton icon={piece.star ? "star" : "hollow"} label={piece.star ? "Take the star away" : "Star this piece"} pressed={piece.star} class="star" onClick={() => void tried(star(piece).then(onChange))} />
-        <Name value={piece.name} what="piece" level="h3" onChange={async (name) => {
+        <Name value={piece.name} what="piece" level={level} onChange={async (name) => {
             const now = await rename(piece, name);
             onChange?.(now);
           }} />

@@ -137,6 +137,9 @@ export async function startFrom(use: Task, from: { kind: "file" | "piece"; id: s
   });
   if (!playing.peek()) player.load(songs.peek(), 0, OWNER);
   open("compose");
+  // What was pressed is gone; its form is at the top.
+  window.scrollTo(0, 0);
+  document.querySelector<HTMLElement>(".wishes select")?.focus();
 }
 
 let line: AbortController | null = null;

@@ -71,7 +71,7 @@ export function PieceRow({ piece, picked, onPick, onChange }: Props) {
         <div class="of-piece">
           <Stage song={song.value} by={OWNER} />
           <OriginalityNote piece={piece} />
-          <PieceActions piece={piece} onChange={onChange} />
+          <PieceActions piece={piece} onChange={onChange} level="h3" />
           <TakeHome id={piece.id} title={piece.name} />
         </div>
       )}
