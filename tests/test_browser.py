@@ -22,7 +22,8 @@ from music import tune
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytest.importorskip("fastapi", reason="the studio is not installed")
 CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
+    None,
 )
 if CHROMIUM is None:
     pytest.skip("there is no Chromium", allow_module_level=True)
@@ -108,8 +109,17 @@ def compose(page: Any) -> None:
     page.get_by_role("button", name="Compose", exact=True).click()
 
 
+def until(page: Any, holds: str) -> None:
+    """Wait for an expression, asked from outside: the page's own policy allows no script that waits for one."""
+    for _ in range(SOON // 50):
+        if page.evaluate(holds):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"{holds} did not come true")
+
+
 def hear(page: Any) -> None:
-    page.wait_for_function("window.loudness() > 0.001", timeout=SOON)
+    until(page, "window.loudness() > 0.001")
 
 
 def cards(page: Any) -> Any:
@@ -138,9 +148,8 @@ def test_one_press_composes_four_pieces_that_are_heard_and_switched_between_by_k
     compose(page)
     hear(page)
     sync_api.expect(cards(page)).to_have_count(4)
-    page.wait_for_function("document.querySelectorAll('.card-note').length === 4")
-    page.wait_for_function(
-        "[...document.querySelectorAll('.card-note')].every((each) => each.textContent.includes('16 bars'))"
+    until(
+        page, "[...document.querySelectorAll('.card-note')].every((e) => e.textContent.includes('16 bars'))"
     )
     first = picture(page)
     page.wait_for_timeout(400)
@@ -152,7 +161,7 @@ def test_one_press_composes_four_pieces_that_are_heard_and_switched_between_by_k
     hear(page)
     page.keyboard.press(" ")
     page.get_by_role("button", name="Play", exact=True).wait_for()
-    page.wait_for_function("window.loudness() < 0.0005", timeout=SOON)
+    until(page, "window.loudness() < 0.0005")
 
 
 def test_what_cannot_be_done_is_told_beside_the_button(page: Any) -> None:
@@ -177,7 +186,7 @@ def test_files_get_their_verdicts_and_are_heard_gone_on_from_and_removed(page: A
     sync_api.expect(files).to_have_count(3)
     sync_api.expect(files.filter(has_text="broken.mid")).to_contain_text("Could not be read")
     sync_api.expect(files.filter(has_text="hymns.mid")).to_contain_text("Learned from")
-    sync_api.expect(page.locator(".totals")).to_contain_text("2pieces to learn from", use_inner_text=False)
+    sync_api.expect(page.locator(".totals")).to_contain_text("pieces to learn from2")
     sync_api.expect(page.locator(".preview")).to_contain_text("dances")
     page.get_by_role("button", name="Hear hymns.mid").click()
     hear(page)
@@ -287,11 +296,20 @@ def test_no_view_is_wider_than_a_phone(browser: Any, studio: str) -> None:
     context.close()
 
 
-def test_a_studio_with_a_token_is_used_from_its_address(
-    browser: Any, tmp_path: Path
-) -> None:
+def test_a_studio_with_a_token_is_used_from_its_address(browser: Any, tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "cadenza", "serve", "--port", "0", "--data", str(tmp_path), "--token", "a b"],
+        [
+            sys.executable,
+            "-m",
+            "cadenza",
+            "serve",
+            "--port",
+            "0",
+            "--data",
+            str(tmp_path),
+            "--token",
+            "secret",
+        ],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -21,13 +21,29 @@ const KEYS = [
 const TYPING = "input:not([type=range]):not([type=checkbox]), textarea, select, [contenteditable]";
 const PRESSING = "button, a, summary, [role=button], input[type=checkbox]";
 
+// A button that was pressed with the pointer keeps the focus, but whoever then presses the space bar means the music.
+let pointed: Element | null = null;
+let handled = false;
+
 export function listen(): void {
-  window.addEventListener("keydown", (event) => {
-    const target = event.target as HTMLElement;
-    if (!keysOn.peek() || event.ctrlKey || event.metaKey || event.altKey || target.closest(TYPING) || document.querySelector("dialog[open]")) return;
-    if (event.key === " " && target.closest(PRESSING) && !target.closest(".card")) return;
-    if (act(event.key)) event.preventDefault();
+  window.addEventListener("pointerdown", (event) => (pointed = (event.target as HTMLElement).closest(PRESSING)));
+  window.addEventListener("focusin", (event) => {
+    if (event.target !== pointed) pointed = null;
   });
+  window.addEventListener("keydown", (event) => {
+    handled = isForAll(event) && act(event.key);
+    if (handled) event.preventDefault();
+  });
+  window.addEventListener("keyup", (event) => {
+    if (handled && event.key === " ") event.preventDefault();
+  });
+}
+
+function isForAll(event: KeyboardEvent): boolean {
+  const target = event.target as HTMLElement;
+  if (!keysOn.peek() || event.ctrlKey || event.metaKey || event.altKey) return false;
+  if (target.closest(TYPING) || document.querySelector("dialog[open]")) return false;
+  return event.key !== " " || !target.closest(PRESSING) || target.closest(PRESSING) === pointed || target.closest(".card") !== null;
 }
 
 function act(key: string): boolean {

@@ -3,6 +3,7 @@ import { useSignal } from "@preact/signals";
 import { type Piece, api, told } from "../api";
 import { say } from "../say";
 import { Icon } from "../ui/icons";
+import { deck, player } from "../stage/player";
 import { IconButton, Name, Problem, percent } from "../ui/parts";
 import { again, candidates, startFrom } from "./session";
 import { DOES, type Task } from "./wishes";
@@ -25,6 +26,13 @@ export async function rename(piece: Piece, name: string): Promise<Piece> {
   const now = await api.changePiece(piece.id, { name });
   changed(now);
   return now;
+}
+
+/** Delete a piece, also from where it is shown and played. */
+export async function remove({ id }: Piece): Promise<void> {
+  await api.deletePiece(id);
+  candidates.value = candidates.peek().filter((each) => each.piece?.id !== id);
+  if (deck.peek().some((each) => each.source === id)) player.load(deck.peek().filter((each) => each.source !== id), 0, "");
 }
 
 interface Props {

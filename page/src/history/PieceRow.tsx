@@ -1,7 +1,7 @@
 // One piece of the history, and all of it when opened.
 import { useSignal } from "@preact/signals";
 import { type Piece, api, told } from "../api";
-import { PieceActions, rename, star } from "../compose/PieceActions";
+import { PieceActions, remove, rename, star } from "../compose/PieceActions";
 import { OriginalityNote, Verdict } from "../stage/Originality";
 import { Stage, isLive } from "../stage/Stage";
 import { TakeHome } from "../stage/TakeHome";
@@ -63,7 +63,7 @@ export function PieceRow({ piece, picked, onPick, onChange }: Props) {
           <button type="button" class="quiet" aria-expanded={opened.value} aria-label={`${opened.value ? "Close" : "Open"} ${piece.name}`} onClick={() => void see()}>
             {opened.value ? "Close" : "Open"}
           </button>
-          <Sure label={`Delete ${piece.name}`} sure="Delete" icon="trash" small onSure={() => void tried(async () => (await api.deletePiece(piece.id), onChange(null)))} />
+          <Sure label={`Delete ${piece.name}`} sure="Delete" icon="trash" small onSure={() => void tried(async () => (await remove(piece), onChange(null)))} />
         </div>
       </div>
       <Problem text={problem.value} />
