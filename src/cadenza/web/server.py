@@ -165,6 +165,7 @@ class Studio:
             raise NotFoundError(f"piece {piece['name']!r} resembles nothing that its model learned from.")
         path = self._source(piece["model_id"], longest["file"])
         found = {
+            "piece": longest["piece"],
             "file": longest["file"],
             "bars": longest["bars"],
             "bars_there": longest["bars_there"],
@@ -178,8 +179,7 @@ class Studio:
         """The file of a corpus: of the bundled one, or of the set that a model learned from."""
         roots = [bundled_corpus()]
         if model != BUNDLED:
-            set_id = self.store.model(model)["set_id"]
-            roots.insert(0, self.store.folder_of_set(set_id))
+            roots.insert(0, self.store.folder_of_set(self.store.model(model)["set_id"]))
         paths = [root / name for root in roots]
         return next((path for path in paths if path.is_file()), None)
 
