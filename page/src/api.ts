@@ -121,7 +121,7 @@ export interface Job {
 }
 
 export interface Originality {
-  longest: { notes: number; file: string; bars: [number, number]; bars_there: [number, number] } | null;
+  longest: { notes: number; piece: string; bars: [number, number]; bars_there: [number, number] } | null;
   share: number;
   may_be_memorised: boolean;
   by_people: { pieces: number; notes: [number, number]; share: [number, number] };
@@ -152,7 +152,7 @@ export interface Piece {
 }
 
 export interface Origin {
-  file: string;
+  piece: string;
   bars: [number, number];
   bars_there: [number, number];
   score: Score | null;

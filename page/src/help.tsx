@@ -3,7 +3,7 @@ import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { OWNER, pick, songs } from "./compose/session";
 import { deck, owner, player } from "./stage/player";
-import { toggleLoop } from "./stage/Transport";
+import { setLoop, toggleLoop } from "./stage/Transport";
 import { info, view } from "./state";
 
 const KEPT = "cadenza.keys";
@@ -14,6 +14,7 @@ const KEYS = [
   ["1 to 8", "switch to a candidate, at the same place"],
   ["0", "switch to what it was made from"],
   ["L", "loop four bars from here, or stop looping"],
+  ["[ ]", "begin or end the loop with this bar; or drag over the bar numbers"],
   ["← →", "on the roll: a bar back or on"],
   ["+ −", "on the roll: zoom"],
 ] as const;
@@ -49,6 +50,7 @@ function isForAll(event: KeyboardEvent): boolean {
 function act(key: string): boolean {
   if (key === " ") player.toggle();
   else if (key.toLowerCase() === "l") toggleLoop();
+  else if (key === "[" || key === "]") setLoop(key === "[" ? "from" : "until");
   else if (/^\d$/.test(key)) switchTo(Number(key));
   else return false;
   return true;

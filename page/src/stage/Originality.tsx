@@ -35,9 +35,9 @@ export function OriginalityNote({ piece }: { piece: Piece }) {
     problem.value = "";
     try {
       const origin = await api.origin(piece.id);
-      if (!origin.score) throw new Error(`The notes of ${origin.file} are not at hand any more.`);
+      if (!origin.score) throw new Error(`The notes of ${origin.piece} are not at hand any more.`);
       const here = await api.pieceScore(piece.id);
-      const song = { id: `origin ${piece.id}`, title: `${origin.file}, ${bars(origin.bars_there)}`, kind: "origin" as const, source: null, score: origin.score, complete: true };
+      const song = { id: `origin ${piece.id}`, title: `${origin.piece}, ${bars(origin.bars_there)}`, kind: "origin" as const, source: null, score: origin.score, complete: true };
       const mine = { id: `mine ${piece.id}`, title: `${piece.name}, ${bars(origin.bars)}`, kind: "piece" as const, source: piece.id, score: here, complete: true };
       player.load([song, mine], 0, `origin ${piece.id}`);
       player.seek(barStart(origin.score, origin.bars_there[0]));
@@ -54,7 +54,7 @@ export function OriginalityNote({ piece }: { piece: Piece }) {
         <Verdict piece={piece} />{" "}
         {longest ? (
           <>
-            Shares at most {longest.notes} notes in a row, {bars(longest.bars)}, with <b>{longest.file}</b>, {bars(longest.bars_there)}; {percent(share)} of it in all.
+            Shares at most {longest.notes} notes in a row, {bars(longest.bars)}, with <b>{longest.piece}</b>, {bars(longest.bars_there)}; {percent(share)} of it in all.
           </>
         ) : (
           <>Shares no passage with what its model learned from.</>

@@ -19,6 +19,17 @@ export function toggleLoop(): void {
   loop.value = { from: barStart(now.score, first), until: Math.min(barStart(now.score, last + 1), quartersOf(now.score)) };
 }
 
+/** Let the loop begin, or end, with the bar that is heard. */
+export function setLoop(edge: "from" | "until"): void {
+  const now = song.peek();
+  if (!now) return;
+  const bar = barAt(now.score, player.position());
+  const [from, until] = [barStart(now.score, bar), Math.min(barStart(now.score, bar + 1), quartersOf(now.score))];
+  const before = loop.peek() ?? { from: 0, until: quartersOf(now.score) };
+  if (edge === "from") loop.value = { from, until: before.until > from ? before.until : until };
+  else loop.value = { from: before.from < until ? before.from : from, until };
+}
+
 export function Transport() {
   const place = useSignal(0);
   const how = useSignal(false);

@@ -99,7 +99,10 @@ class Player {
 
   /** Open the audio while the user's gesture still counts, and begin to load. */
   warm(): void {
-    if (this.context) return;
+    if (this.context) {
+      void this.context.resume();
+      return;
+    }
     this.context = new AudioContext({ latencyHint: "interactive" });
     this.output = this.context.createGain();
     this.output.gain.value = volume.peek();
@@ -114,7 +117,6 @@ class Player {
     const now = song.peek();
     if (!now || playing.peek()) return;
     this.warm();
-    void this.context!.resume();
     if (now.complete && this.place >= quartersOf(now.score) - 1e-3) this.place = loop.peek()?.from ?? 0;
     playing.value = true;
     await this.choose();
