@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -307,6 +308,17 @@ def test_the_place_that_a_piece_resembles_can_be_heard_under_its_own_name(store:
             origin = client.get(f"/api/pieces/{piece['id']}/origin").json()
         assert piece["sidecar"]["originality"]["longest"]["piece"] == origin["piece"] == (name or path)
         assert origin["bars_there"] == [3, 4] and len(origin["score"]["onset"]) == len(score)
+
+
+def test_the_page_is_served_and_its_assets_kept(client: TestClient) -> None:
+    page = client.get("/")
+    assert page.headers["cache-control"] == "no-cache" and "<title>Cadenza" in page.text
+    for name in re.findall(r'"\./(assets/[^"]+)"', page.text):
+        asset = client.get(f"/{name}")
+        assert "immutable" in asset.headers["cache-control"]
+        assert asset.headers["content-type"].startswith(
+            "text/javascript" if name.endswith("js") else "text/css"
+        )
 
 
 def test_the_interface_describes_itself(client: TestClient) -> None:

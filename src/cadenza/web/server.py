@@ -27,6 +27,7 @@ from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.datastructures import UploadFile
+from starlette.types import Scope
 
 from cadenza.controls import SCALES
 from cadenza.errors import CadenzaError, InputError
@@ -206,8 +207,21 @@ def create_app(
     _add_jobs(app, studio)
     _add_pieces(app, studio)
     if PAGE.is_dir():
-        app.mount("/", StaticFiles(directory=PAGE, html=True))
+        app.mount("/", _Page(directory=PAGE, html=True))
     return Guard(app, hosts, MAX_SET_BYTES, token)
+
+
+class _Page(StaticFiles):
+    """The page's files. Names of assets follow their content, so that they may be kept; the others are asked for anew."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """A file, under its right type: Windows may know scripts by another, which browsers then refuse."""
+        response = await super().get_response(path, scope)
+        lasting = Path(path).parent.name == "assets"
+        response.headers["cache-control"] = "public, max-age=31536000, immutable" if lasting else "no-cache"
+        if path.endswith(".js"):
+            response.headers["content-type"] = "text/javascript; charset=utf-8"
+        return response
 
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:
