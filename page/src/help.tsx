@@ -27,6 +27,8 @@ let pointed: Element | null = null;
 let handled = false;
 
 export function listen(): void {
+  // A file that is dropped beside its place would replace the page.
+  for (const type of ["dragover", "drop"]) window.addEventListener(type, (event) => event.preventDefault());
   window.addEventListener("pointerdown", (event) => (pointed = (event.target as HTMLElement).closest(PRESSING)));
   window.addEventListener("focusin", (event) => {
     if (event.target !== pointed) pointed = null;
@@ -57,8 +59,8 @@ function act(key: string): boolean {
 }
 
 function switchTo(number: number): void {
-  if (view.peek() === "compose" && songs.peek().length) pick(number);
-  else if (owner.peek() !== OWNER && deck.peek().length > 1) player.switchTo(number - 1);
+  if ((view.peek() === "compose" || owner.peek() === OWNER) && songs.peek().length) pick(number);
+  else if (deck.peek().length > 1) player.switchTo(number - 1);
 }
 
 export function Help({ onClose }: { onClose: () => void }) {

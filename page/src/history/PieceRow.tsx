@@ -63,7 +63,7 @@ export function PieceRow({ piece, picked, onPick, onChange }: Props) {
           <button type="button" class="quiet" aria-expanded={opened.value} aria-label={`${opened.value ? "Close" : "Open"} ${piece.name}`} onClick={() => void see()}>
             {opened.value ? "Close" : "Open"}
           </button>
-          <Sure label={`Delete ${piece.name}`} sure="Delete" icon="trash" small onSure={() => void tried(async () => (await remove(piece), onChange(null)))} />
+          <Sure label={`Delete ${piece.name}`} sure="Delete" icon="trash" small onSure={() => tried(async () => (await remove(piece), onChange(null)))} />
         </div>
       </div>
       <Problem text={problem.value} />

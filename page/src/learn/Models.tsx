@@ -47,7 +47,7 @@ function ModelRow({ model }: { model: Model }) {
             {card.value ? "Close its card" : "Card"}
           </button>
           {model.id !== BUNDLED && (
-            <Sure label={`Delete ${model.name}`} sure="Delete for good" icon="trash" small onSure={() => void tried(async () => {
+            <Sure label={`Delete ${model.name}`} sure="Delete for good" icon="trash" small onSure={() => tried(async () => {
               await api.deleteModel(model.id);
               await refreshModels();
             })} />

@@ -100,7 +100,7 @@ function FileRow({ file, onRemove }: { file: MusicFile; onRemove: () => Promise<
               {opened.value ? "Close" : "See"}
             </button>
           )}
-          <Sure label={`Remove ${file.name}`} sure="Remove" icon="trash" small onSure={() => void onRemove()} />
+          <Sure label={`Remove ${file.name}`} sure="Remove" icon="trash" small onSure={onRemove} />
         </div>
       </div>
       <Problem text={problem.value} />

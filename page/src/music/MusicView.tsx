@@ -85,7 +85,7 @@ export function MusicView() {
                 <button type="button" class="primary" disabled={!now.totals.pieces} onClick={() => (learnFrom.value = now.id, open("learn"))}>
                   Learn from this
                 </button>
-                <Sure label="Delete set" sure="Delete for good" icon="trash" onSure={() => void tried(async () => {
+                <Sure label="Delete set" sure="Delete for good" icon="trash" onSure={() => tried(async () => {
                   await api.deleteSet(now.id);
                   await refreshSets();
                   await show(sets.peek()[0]?.id ?? null);

@@ -3,9 +3,8 @@ import { useSignal } from "@preact/signals";
 import { type Piece, api, told } from "../api";
 import { Icon } from "../ui/icons";
 import { Problem, percent } from "../ui/parts";
-import { player } from "./player";
 import { barStart, quartersOf } from "../score/score";
-import { loop } from "./player";
+import { loop, player } from "./player";
 
 export function bars([first, last]: [number, number]): string {
   return first === last ? `bar ${first}` : `bars ${first}–${last}`;
@@ -31,17 +30,17 @@ export function OriginalityNote({ piece }: { piece: Piece }) {
   const problem = useSignal("");
   const found = piece.sidecar.originality;
   if (!found) return <p class="hint">Nothing is known of its originality: its notes are those of its source, or its model has no index of what it learned from.</p>;
-  const listen = async () => {
+  const listen = async (there: boolean) => {
     problem.value = "";
     try {
       const origin = await api.origin(piece.id);
-      if (!origin.score) throw new Error(`The notes of ${origin.piece} are not at hand any more.`);
-      const here = await api.pieceScore(piece.id);
-      const song = { id: `origin ${piece.id}`, title: `${origin.piece}, ${bars(origin.bars_there)}`, kind: "origin" as const, source: null, score: origin.score, complete: true };
-      const mine = { id: `mine ${piece.id}`, title: `${piece.name}, ${bars(origin.bars)}`, kind: "piece" as const, source: piece.id, score: here, complete: true };
-      player.load([song, mine], 0, `origin ${piece.id}`);
-      player.seek(barStart(origin.score, origin.bars_there[0]));
-      loop.value = { from: barStart(origin.score, origin.bars_there[0]), until: Math.min(quartersOf(origin.score), barStart(origin.score, origin.bars_there[1] + 1)) };
+      const score = there ? origin.score : await api.pieceScore(piece.id);
+      if (!score) throw new Error(`The notes of ${origin.piece} are not at hand any more.`);
+      const [first, last] = there ? origin.bars_there : origin.bars;
+      const title = `${there ? origin.piece : piece.name}, ${bars([first, last])}`;
+      player.load([{ id: `${there ? "origin" : "passage"} ${piece.id}`, title, kind: there ? "origin" : "piece", source: there ? null : piece.id, score, complete: true }], 0, "origin");
+      player.seek(barStart(score, first));
+      loop.value = { from: barStart(score, first), until: Math.min(quartersOf(score), barStart(score, last + 1)) };
       await player.play();
     } catch (error) {
       problem.value = told(error);
@@ -62,10 +61,16 @@ export function OriginalityNote({ piece }: { piece: Piece }) {
         <span class="hint">95 in 100 pieces by people share at most {Math.round(people.notes[1])} notes.</span>
       </p>
       {longest && (
-        <button type="button" class="quiet" onClick={() => void listen()}>
-          <Icon name="play" />
-          Hear the passage it resembles
-        </button>
+        <div class="row" role="group" aria-label="Hear the passage">
+          <button type="button" class="quiet" onClick={() => void listen(true)}>
+            <Icon name="play" />
+            Hear what it resembles
+          </button>
+          <button type="button" class="quiet" onClick={() => void listen(false)}>
+            <Icon name="play" />
+            Hear the same bars of this piece
+          </button>
+        </div>
       )}
       <Problem text={problem.value} />
     </div>

@@ -60,6 +60,11 @@ function reason(error: unknown): string {
   return error instanceof Refusal && error.status !== 404 ? error.message : "";
 }
 
+function sameTempi(one: Score, other: Score): boolean {
+  const plain = ({ tempi, ticks_per_quarter }: Score) => tempi.map(([tick, qpm]) => `${tick / ticks_per_quarter} ${qpm}`).join();
+  return plain(one) === plain(other);
+}
+
 class Player {
   private context: AudioContext | null = null;
   private output: GainNode | null = null;
@@ -81,6 +86,9 @@ class Player {
       if (this.output && this.context) this.output.gain.setTargetAtTime(volume.value, this.context.currentTime, 0.02);
     });
     effect(() => this.balance());
+    document.addEventListener("visibilitychange", () => {
+      if (playing.peek() && this.clock) this.plan();
+    });
     let before = speed.value;
     effect(() => {
       if (speed.value === before) return;
@@ -177,14 +185,17 @@ class Player {
   private follow(now: Song | null): void {
     const score = now?.score ?? null;
     if (score === this.known) return;
-    const grown = this.strokes !== null && this.playedId === now?.id;
+    const before = this.known;
+    const grown = before !== null && this.strokes !== null && this.playedId === now?.id;
     this.known = score;
     if (!score || !playing.peek()) return;
     void this.choose(false);
     if (grown && this.clock) {
-      this.place = this.position();
       this.strokes = this.strokes!.movedTo(score, this.planned);
-      if (!waiting.peek()) this.clock = new Clock(new TempoMap(score), this.context!.currentTime, this.place, speed.peek());
+      if (!waiting.peek() && !sameTempi(before!, score)) {
+        const time = this.context!.currentTime;
+        this.clock = new Clock(new TempoMap(score), time, this.clock.quarterAt(time), speed.peek());
+      }
     } else this.begin();
   }
 
@@ -290,9 +301,9 @@ class Player {
     }
     if (now < time) return false;
     this.place = turn;
+    this.send(this.strokes!.rest(turn));
     if (song.peek()?.complete) {
       playing.value = false;
-      this.send(this.strokes!.rest(turn));
       window.clearInterval(this.timer);
       moved.value++;
     } else waiting.value = true;

@@ -240,26 +240,51 @@ export function Name({ value, what, onChange, level }: { value: string; what: st
   );
 }
 
-/** A button that asks once more, for what cannot be undone. */
-export function Sure({ label, sure, icon, onSure, small }: { label: string; sure: string; icon?: IconName; onSure: () => void; small?: boolean }) {
+interface SureProps {
+  label: string;
+  sure: string;
+  icon: IconName;
+  onSure: () => Promise<void>;
+  /** Shows the icon alone. */
+  small?: boolean;
+}
+
+/** A button that asks once more, for what cannot be undone; the focus never falls out of the page. */
+export function Sure({ label, sure, icon, onSure, small }: SureProps) {
   const asked = useSignal(false);
-  if (!asked.value)
-    return icon && small ? (
-      <IconButton icon={icon} label={label} onClick={() => (asked.value = true)} />
-    ) : (
-      <button type="button" class="quiet" onClick={() => (asked.value = true)}>
-        {icon && <Icon name={icon} />}
-        {label}
-      </button>
-    );
+  const place = useRef<HTMLSpanElement>(null);
+  const leave = () => {
+    asked.value = false;
+    requestAnimationFrame(() => place.current?.querySelector("button")?.focus());
+  };
+  const go = async () => {
+    const row = place.current?.closest("li");
+    const near = row?.nextElementSibling ?? row?.previousElementSibling;
+    await onSure();
+    requestAnimationFrame(() => {
+      if (document.activeElement !== document.body) return;
+      (near?.querySelector<HTMLElement>("button:not(:disabled)") ?? document.querySelector("h1"))?.focus();
+    });
+  };
   return (
-    <span class="sure" role="group" aria-label={label}>
-      <button type="button" class="danger" ref={(button) => button?.focus()} onClick={onSure} onKeyDown={(event) => event.key === "Escape" && (asked.value = false)}>
-        {sure}
-      </button>
-      <button type="button" class="quiet" onClick={() => (asked.value = false)}>
-        Keep
-      </button>
+    <span class="sure" ref={place} role={asked.value ? "group" : undefined} aria-label={asked.value ? label : undefined}>
+      {asked.value ? (
+        <>
+          <button type="button" class="danger" ref={(button) => button?.focus()} onClick={() => void go()} onKeyDown={(event) => event.key === "Escape" && leave()}>
+            {sure}
+          </button>
+          <button type="button" class="quiet" onClick={leave}>
+            Keep
+          </button>
+        </>
+      ) : small ? (
+        <IconButton icon={icon} label={label} onClick={() => (asked.value = true)} />
+      ) : (
+        <button type="button" class="quiet" onClick={() => (asked.value = true)}>
+          <Icon name={icon} />
+          {label}
+        </button>
+      )}
     </span>
   );
 }
