@@ -202,6 +202,39 @@ def test_files_get_their_verdicts_and_are_heard_gone_on_from_and_removed(page: A
     sync_api.expect(files).to_have_count(2)
 
 
+def test_a_model_is_learned_over_a_reload_and_composes(page: Any, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    open_view(page, "My music")
+    for n in range(3):
+        (tmp_path / f"{n}.mid").write_bytes(midi_bytes(tune(n + 20, bars=24)))
+    page.get_by_label("Set", exact=True).select_option("") if page.locator(".set").count() else None
+    page.locator("input[type=file]").first.set_input_files(sorted(tmp_path.glob("*.mid")))
+    page.get_by_role("button", name="Learn from this").click()
+    page.get_by_label("Minutes").fill("0.05")
+    page.get_by_label("Name of the model").fill("Little tunes")
+    page.get_by_role("button", name="Learn", exact=True).click()
+    training = page.get_by_role("region", name="Training of Little tunes")
+    training.wait_for()
+    page.reload()
+    training.get_by_role("progressbar").wait_for()
+    training.get_by_role("button", name="Compose with it").click(timeout=6 * SOON)
+    sync_api.expect(page.get_by_label("Model")).to_contain_text("Little tunes")
+    compose(page)
+    sync_api.expect(page.locator(".of-piece")).to_be_visible()
+
+
+def test_without_torch_the_button_says_what_to_type(page: Any, studio: str) -> None:
+    def without(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(json={**answer.json(), "can_train": False, "how_to_train": "pip install this"})
+
+    page.route("**/api/info", without)
+    page.goto(f"{studio}#learn")
+    page.reload()
+    sync_api.expect(page.get_by_role("button", name="Learn", exact=True)).to_be_disabled()
+    sync_api.expect(page.get_by_text("pip install this")).to_be_visible()
+
+
 def test_history_keeps_what_was_composed_over_a_reload(page: Any) -> None:
     compose(page)
     sync_api.expect(page.locator(".of-piece")).to_be_visible()

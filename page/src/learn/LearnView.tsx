@@ -87,7 +87,7 @@ function LearnForm() {
         </label>
       </fieldset>
       {scratch.value && <Choice label="Kind of network" value={kind.value} options={(info.value?.architectures ?? []).map((each) => [each, KINDS[each] ?? each])} onChange={(value) => (kind.value = value)} />}
-      <Field label="Minutes" type="number" min={0.2} max={1440} step="any" value={minutes.value} onInput={(value) => (minutes.value = value)} />
+      <Field label="Minutes" type="number" min={0.05} max={1440} step="any" value={minutes.value} onInput={(value) => (minutes.value = value)} />
       <Field label="Name of the model" placeholder={sets.value.find((each) => each.id === set.value)?.name ?? "My model"} value={name.value} onInput={(value) => (name.value = value)} />
       <div class="go">
         <button type="submit" class="primary" disabled={!can || busy.value} aria-describedby={can ? undefined : "no-torch"}>
