@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,45 @@ def test_history_keeps_what_was_composed_over_a_reload(page: Any) -> None:
     page.get_by_role("button", name="Delete Morning").click()
     page.get_by_role("button", name="Delete", exact=True).click()
     sync_api.expect(page.get_by_text("Morning")).to_have_count(0)
+
+
+def test_a_piece_is_taken_home_looped_and_its_players_muted(page: Any, tmp_path: Path) -> None:
+    compose(page)
+    hear(page)
+    page.locator(".of-piece").wait_for()
+    for button, suffix in (("Save .mid", ".mid"), ("Save .svg", ".svg"), ("All as zip", ".zip")):
+        with page.expect_download() as taken:
+            page.get_by_role("button", name=button).click()
+        assert taken.value.suggested_filename == f"Piece 1{suffix}"
+    taken.value.save_as(tmp_path / "all.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        assert {"01 Piece 1.mid", "01 Piece 1.json"} <= set(archive.namelist())
+    dragged = page.evaluate(
+        "(() => { const data = new DataTransfer(); document.querySelector('.drag').dispatchEvent("
+        "new DragEvent('dragstart', {dataTransfer: data})); return data.getData('DownloadURL'); })()"
+    )
+    assert dragged.startswith("audio/midi:Piece 1.mid:blob:")
+    page.keyboard.press("Home")
+    roll(page).focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("[")
+    page.keyboard.press("]")
+    page.get_by_role("button", name="Loop bars 1 to 1").wait_for()
+    page.wait_for_timeout(3500)
+    assert roll(page).get_attribute("aria-valuetext") in ("bar 1 of 16", "bar 2 of 16")
+    for each in page.get_by_role("button", name="Mute").all():
+        each.click()
+    until(page, "window.loudness() < 0.0005")
+
+
+def test_a_composition_that_is_stopped_leaves_the_page_as_it_should_be(page: Any) -> None:
+    page.get_by_label("Length in bars").fill("256")
+    compose(page)
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("button", name="Compose", exact=True).wait_for()
+    page.get_by_label("Length in bars").fill("8")
+    compose(page)
+    sync_api.expect(page.locator(".card-note").filter(has_text="8 bars")).to_have_count(4)
 
 
 def test_everything_can_be_reached_and_done_by_keyboard_alone(page: Any) -> None:

@@ -142,6 +142,16 @@ export async function startFrom(use: Task, from: { kind: "file" | "piece"; id: s
   document.querySelector<HTMLElement>(".wishes select")?.focus();
 }
 
+interface Announced {
+  id: string;
+  number: number;
+}
+
+interface Ended {
+  state: string;
+  reason: string;
+}
+
 let line: AbortController | null = null;
 
 export async function compose(): Promise<void> {
@@ -213,12 +223,13 @@ function empty(jobId: string, n: number, title: string): Candidate {
 
 async function watch(id: string, autoplay: boolean, signal: AbortSignal): Promise<void> {
   let begun = !autoplay;
+  const arriving: Promise<void>[] = [];
   const take = ({ event, data }: Told) => {
     waitingFor.value = 0;
     if (event === "draft") draft(data as Draft);
-    else if (event === "piece") void ready((data as { id: string; number: number }).id, (data as { number: number }).number, id).then(start);
+    else if (event === "piece") arriving.push(ready(data as Announced, id).then(start));
     else if (event === "note") remarks.value = [...remarks.peek(), sentence((data as { text: string }).text)];
-    else if (event === "end") ended(data as { state: string; reason: string });
+    else if (event === "end") void Promise.all(arriving).then(() => ended(data as Ended, id));
     if (event === "draft") start();
   };
   const start = () => {
@@ -248,9 +259,9 @@ function draft(found: Draft): void {
   });
 }
 
-async function ready(pieceId: string, number: number, jobId: string): Promise<void> {
+async function ready({ id, number }: Announced, jobId: string): Promise<void> {
   try {
-    const [piece, score] = await Promise.all([api.piece(pieceId), api.pieceScore(pieceId)]);
+    const [piece, score] = await Promise.all([api.piece(id), api.pieceScore(id)]);
     if (!candidates.peek()[number - 1]?.song.id.startsWith(jobId)) return;
     change(number - 1, (before) => ({ ...before, piece, song: { ...before.song, title: piece.name, source: piece.id, score, complete: true } }));
     say(`Candidate ${number} is ready.`);
@@ -259,24 +270,17 @@ async function ready(pieceId: string, number: number, jobId: string): Promise<vo
   }
 }
 
-function ended({ state, reason }: { state: string; reason: string }): void {
+function ended({ state, reason }: Ended, jobId: string): void {
+  if (state === "done") return;
   if (state === "failed") problem.value = sentence(reason);
-  if (state === "stopped") say("Stopped; what was ready is kept.");
-  if (state !== "done") {
-    // Candidates that never came would wait for ever.
-    const left = candidates.peek().filter((each) => each.piece || each.song.complete);
-    if (left.length !== candidates.peek().length && state === "stopped") window.setTimeout(() => dropUnfinished(), 300);
-    if (state === "failed") dropUnfinished();
-  }
+  else say("Stopped; what was ready is kept.");
+  // Candidates that will never come would wait for ever.
+  candidates.value = candidates.peek().filter((each) => each.song.complete || !each.song.id.startsWith(jobId));
+  if (!candidates.peek().length && owner.peek() === OWNER && !sourceSong.peek()) player.load([], 0, "");
 }
 
 function sentence(text: string): string {
   return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
-}
-
-function dropUnfinished(): void {
-  candidates.value = candidates.peek().filter((each) => each.song.complete);
-  if (!candidates.peek().length && owner.peek() === OWNER && !sourceSong.peek()) player.load([], 0, "");
 }
 
 export async function stop(): Promise<void> {

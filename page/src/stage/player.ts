@@ -79,9 +79,14 @@ class Player {
   private plannedTime = 0;
   private known: Score | null = null;
   private playedId = "";
+  private refused = false;
 
   constructor() {
     effect(() => this.follow(song.value));
+    effect(() => {
+      // Of all pieces on the deck, so that switching finds their instruments ready.
+      if (deck.value.length && this.samples && playing.peek()) void this.choose(false);
+    });
     effect(() => {
       if (this.output && this.context) this.output.gain.setTargetAtTime(volume.value, this.context.currentTime, 0.02);
     });
@@ -189,7 +194,6 @@ class Player {
     const grown = before !== null && this.strokes !== null && this.playedId === now?.id;
     this.known = score;
     if (!score || !playing.peek()) return;
-    void this.choose(false);
     if (grown && this.clock) {
       this.strokes = this.strokes!.movedTo(score, this.planned);
       if (!waiting.peek() && !sameTempi(before!, score)) {
@@ -201,16 +205,20 @@ class Player {
 
   /** Take the sampled instruments if they come in time, and plain tones until then. */
   private async choose(patient = true): Promise<void> {
+    // What was refused is asked for again by who presses play, not by every note that is written.
+    if (this.refused && !patient) return;
+    this.refused = false;
     const instruments = [...new Set(deck.peek().flatMap((each) => players(each.score)))];
     const ready = this.samples!.then(async (samples) => {
       await samples.prepare(instruments);
       soundProblem.value = "";
       this.use(samples);
     }).catch((error: unknown) => {
+      this.refused = true;
       soundProblem.value = `The instruments could not be loaded, so plain tones are played. ${reason(error)}`.trim();
       this.use(this.tones!);
     });
-    if (this.voices && !patient) return;
+    if (!patient) return;
     await Promise.race([ready, new Promise((late) => setTimeout(late, PATIENCE_MS))]);
     if (!this.voices) this.use(this.tones!);
   }
