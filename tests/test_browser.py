@@ -208,7 +208,9 @@ def test_a_model_is_learned_over_a_reload_and_composes(page: Any, tmp_path: Path
     open_view(page, "My music")
     for n in range(3):
         (tmp_path / f"{n}.mid").write_bytes(midi_bytes(tune(n + 20, bars=24)))
-    page.get_by_label("Set", exact=True).select_option("") if page.locator(".set").count() else None
+    page.wait_for_load_state("networkidle")
+    if page.get_by_role("combobox", name="Set").count():
+        page.get_by_role("combobox", name="Set").select_option("")
     page.locator("input[type=file]").first.set_input_files(sorted(tmp_path.glob("*.mid")))
     page.get_by_role("button", name="Learn from this").click()
     page.get_by_label("Minutes").fill("0.05")

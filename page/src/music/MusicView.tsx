@@ -74,7 +74,7 @@ export function MusicView() {
       </section>
       {now && (
         <>
-          <section class="panel set" aria-label="Set">
+          <section class="panel set" aria-label={now.name}>
             <div class="set-top">
               <Name value={now.name} what="set" level="h2" onChange={async (name) => {
                 await api.renameSet(now.id, name);
@@ -102,6 +102,11 @@ export function MusicView() {
             })} />
           </section>
         </>
+      )}
+      {!now && chosenSet.value && !progress.value && !problem.value && (
+        <p class="hint" role="status">
+          Reading the set …
+        </p>
       )}
       {!now && !chosenSet.value && !progress.value && (
         <Empty title="Bring the music that you like">

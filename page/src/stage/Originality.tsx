@@ -21,7 +21,7 @@ export function Verdict({ piece }: { piece: Piece }) {
   ) : (
     <span class="badge badge-good">
       <Icon name="check" />
-      original
+      no copy found
     </span>
   );
 }
