@@ -37,7 +37,8 @@ function licence(name) {
   const folder = `node_modules/${name}`;
   const { version, license, author } = JSON.parse(readFileSync(`${folder}/package.json`, "utf8"));
   const file = readdirSync(folder).find((each) => /^licen[cs]e/i.test(each));
-  const text = file && existsSync(`${folder}/${file}`) ? readFileSync(`${folder}/${file}`, "utf8").trim() : "";
+  const text =
+    file && existsSync(`${folder}/${file}`) ? readFileSync(`${folder}/${file}`, "utf8").trim() : "";
   const by = typeof author === "string" ? author : (author?.name ?? "");
   return `${name} ${version}: ${license}${by ? `, by ${by}` : ""}\n\n${text}`;
 }

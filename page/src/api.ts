@@ -205,7 +205,10 @@ async function sentence(answer: Response): Promise<string> {
   try {
     const { detail } = (await answer.json()) as { detail?: unknown };
     if (typeof detail === "string") return detail.charAt(0).toUpperCase() + detail.slice(1);
-    if (Array.isArray(detail)) return detail.map((each: { loc: string[]; msg: string }) => `${each.loc.at(-1)}: ${each.msg}`).join("; ");
+    if (Array.isArray(detail))
+      return detail
+        .map((each: { loc: string[]; msg: string }) => `${each.loc.at(-1)}: ${each.msg}`)
+        .join("; ");
   } catch {
     // No JSON: the status has to do.
   }
@@ -236,7 +239,10 @@ export const api = {
   job: (id: string) => json<Job>("GET", `/api/jobs/${id}`),
   stop: (id: string) => json<Job>("POST", `/api/jobs/${id}/stop`),
   pieces: (query: { limit?: number; before?: number; job?: string } = {}) =>
-    json<Piece[]>("GET", `/api/pieces?${new URLSearchParams(Object.entries(query).map(([k, v]) => [k, String(v)]))}`),
+    json<Piece[]>(
+      "GET",
+      `/api/pieces?${new URLSearchParams(Object.entries(query).map(([k, v]) => [k, String(v)]))}`,
+    ),
   piece: (id: string) => json<Piece>("GET", `/api/pieces/${id}`),
   pieceScore: (id: string) => json<Score>("GET", `/api/pieces/${id}/score`),
   origin: (id: string) => json<Origin>("GET", `/api/pieces/${id}/origin`),

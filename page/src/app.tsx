@@ -64,7 +64,11 @@ export function App() {
           ))}
         </nav>
         <div class="head-tools">
-          <IconButton icon={dark.value ? "sun" : "moon"} label={dark.value ? "Light" : "Dark"} onClick={toggleTheme} />
+          <IconButton
+            icon={dark.value ? "sun" : "moon"}
+            label={dark.value ? "Light" : "Dark"}
+            onClick={toggleTheme}
+          />
           <IconButton icon="help" label="Keys and help" onClick={() => (help.value = true)} />
         </div>
       </header>

@@ -29,7 +29,10 @@ let handled = false;
 export function listen(): void {
   // A file that is dropped beside its place would replace the page.
   for (const type of ["dragover", "drop"]) window.addEventListener(type, (event) => event.preventDefault());
-  window.addEventListener("pointerdown", (event) => (pointed = (event.target as HTMLElement).closest(PRESSING)));
+  window.addEventListener(
+    "pointerdown",
+    (event) => (pointed = (event.target as HTMLElement).closest(PRESSING)),
+  );
   window.addEventListener("focusin", (event) => {
     if (event.target !== pointed) pointed = null;
   });
@@ -46,7 +49,12 @@ function isForAll(event: KeyboardEvent): boolean {
   const target = event.target as HTMLElement;
   if (!keysOn.peek() || event.ctrlKey || event.metaKey || event.altKey) return false;
   if (target.closest(TYPING) || document.querySelector("dialog[open]")) return false;
-  return event.key !== " " || !target.closest(PRESSING) || target.closest(PRESSING) === pointed || target.closest(".card") !== null;
+  return (
+    event.key !== " " ||
+    !target.closest(PRESSING) ||
+    target.closest(PRESSING) === pointed ||
+    target.closest(".card") !== null
+  );
 }
 
 function act(key: string): boolean {
@@ -90,7 +98,9 @@ export function Help({ onClose }: { onClose: () => void }) {
         />
         <span>Use these keys</span>
       </label>
-      <p class="hint">Cadenza {info.value?.version}. Everything stays on this machine; nothing is fetched from elsewhere.</p>
+      <p class="hint">
+        Cadenza {info.value?.version}. Everything stays on this machine; nothing is fetched from elsewhere.
+      </p>
       <button type="button" class="primary" onClick={() => dialog.current?.close()}>
         Close
       </button>

@@ -36,7 +36,9 @@ export class NoticeParser {
   }
 
   private dispatch(): Notice | null {
-    const notice = this.data.length ? { id: this.id, event: this.event || "message", data: this.data.join("\n") } : null;
+    const notice = this.data.length
+      ? { id: this.id, event: this.event || "message", data: this.data.join("\n") }
+      : null;
     this.event = "";
     this.data = [];
     return notice;

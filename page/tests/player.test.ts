@@ -18,11 +18,19 @@ function notes(list: [onset: number, duration: number, pitch: number][]): Column
   };
 }
 
-const told = (strokes: ReturnType<Strokes["until"]>) => strokes.map(({ on, quarter, pitch }) => `${on ? "+" : "-"}${pitch}@${quarter}`);
+const told = (strokes: ReturnType<Strokes["until"]>) =>
+  strokes.map(({ on, quarter, pitch }) => `${on ? "+" : "-"}${pitch}@${quarter}`);
 
 describe("strokes", () => {
   it("come in order, ends before beginnings of the same moment", () => {
-    const strokes = new Strokes(notes([[0, 1, 60], [0, 2, 64], [1, 1, 67]]), 0);
+    const strokes = new Strokes(
+      notes([
+        [0, 1, 60],
+        [0, 2, 64],
+        [1, 1, 67],
+      ]),
+      0,
+    );
     expect(told(strokes.until(1))).toEqual(["+60@0", "+64@0", "-60@1"]);
     expect(told(strokes.until(5))).toEqual(["+67@1", "-64@2", "-67@2"]);
     expect(told(strokes.until(9))).toEqual([]);
@@ -37,17 +45,50 @@ describe("strokes", () => {
   });
 
   it("end a key that is struck again before it is struck", () => {
-    expect(told(new Strokes(notes([[0, 4, 60], [1, 1, 60]]), 0).until(9))).toEqual(["+60@0", "-60@1", "+60@1", "-60@2"]);
+    expect(
+      told(
+        new Strokes(
+          notes([
+            [0, 4, 60],
+            [1, 1, 60],
+          ]),
+          0,
+        ).until(9),
+      ),
+    ).toEqual(["+60@0", "-60@1", "+60@1", "-60@2"]);
   });
 
   it("begin at a place, and leave out what began before", () => {
-    expect(told(new Strokes(notes([[0, 4, 60], [2, 1, 62]]), 1).until(3))).toEqual(["+62@2", "-62@3"]);
+    expect(
+      told(
+        new Strokes(
+          notes([
+            [0, 4, 60],
+            [2, 1, 62],
+          ]),
+          1,
+        ).until(3),
+      ),
+    ).toEqual(["+62@2", "-62@3"]);
   });
 
   it("go on in a longer version of the piece", () => {
-    const before = new Strokes(notes([[0, 3, 60], [1, 1, 62]]), 0);
+    const before = new Strokes(
+      notes([
+        [0, 3, 60],
+        [1, 1, 62],
+      ]),
+      0,
+    );
     before.until(1);
-    const after = before.movedTo(notes([[0, 3, 60], [1, 1, 62], [2, 1, 64]]), 1);
+    const after = before.movedTo(
+      notes([
+        [0, 3, 60],
+        [1, 1, 62],
+        [2, 1, 64],
+      ]),
+      1,
+    );
     expect(told(after.until(9))).toEqual(["+62@1", "-62@2", "+64@2", "-60@3", "-64@3"]);
   });
 
@@ -60,7 +101,13 @@ describe("strokes", () => {
 });
 
 describe("the clock", () => {
-  const tempo = new TempoMap({ ticks_per_quarter: 1, tempi: [[0, 60], [4, 120]] });
+  const tempo = new TempoMap({
+    ticks_per_quarter: 1,
+    tempi: [
+      [0, 60],
+      [4, 120],
+    ],
+  });
 
   it("follows the tempi at its speed", () => {
     const clock = new Clock(tempo, 10, 2, 2);
@@ -71,6 +118,7 @@ describe("the clock", () => {
 
   it("tells when a place is heard, the inverse of where it is", () => {
     const clock = new Clock(tempo, 10, 2, 0.5);
-    for (const quarter of [2, 3.3, 4, 9]) expect(clock.quarterAt(clock.timeAt(quarter))).toBeCloseTo(quarter, 9);
+    for (const quarter of [2, 3.3, 4, 9])
+      expect(clock.quarterAt(clock.timeAt(quarter))).toBeCloseTo(quarter, 9);
   });
 });

@@ -1,11 +1,34 @@
 // Where things lie on the roll, and what a pointer means.
 import { describe, expect, it } from "vitest";
 import { scoreOf } from "../src/score/score";
-import { type View, atFirst, barsBetween, barsFor, barsInView, boxOf, held, keysOf, noteAt, quarterAtX, turned, xOf, zoomed } from "../src/stage/geometry";
+import {
+  type View,
+  atFirst,
+  barsBetween,
+  barsFor,
+  barsInView,
+  boxOf,
+  held,
+  keysOf,
+  noteAt,
+  quarterAtX,
+  turned,
+  xOf,
+  zoomed,
+} from "../src/stage/geometry";
 
 const view: View = { from: 4, span: 8, low: 48, high: 72, width: 432, height: 272, ruler: 22, left: 32 };
 const score = scoreOf(
-  { ticks_per_quarter: 12, onset: [0, 48, 96], duration: [12, 12, 48], pitch: [60, 64, 48], velocity: [80, 80, 80], instrument: [0, 0, 0], tempi: [], metres: [[0, 4, 4]] },
+  {
+    ticks_per_quarter: 12,
+    onset: [0, 48, 96],
+    duration: [12, 12, 48],
+    pitch: [60, 64, 48],
+    velocity: [80, 80, 80],
+    instrument: [0, 0, 0],
+    tempi: [],
+    metres: [[0, 4, 4]],
+  },
   String,
 );
 

@@ -1,6 +1,16 @@
 // Scores: bars, drafts, and the way between places and seconds.
 import { describe, expect, it } from "vitest";
-import { type Columns, type Draft, barAt, barCount, barLines, barStart, merged, players, scoreOf } from "../src/score/score";
+import {
+  type Columns,
+  type Draft,
+  barAt,
+  barCount,
+  barLines,
+  barStart,
+  merged,
+  players,
+  scoreOf,
+} from "../src/score/score";
 import { TempoMap, clock } from "../src/score/timing";
 
 function columns(onset: number[], change: Partial<Columns> = {}): Columns {
@@ -27,7 +37,16 @@ describe("bars", () => {
   });
 
   it("begin anew with a new metre", () => {
-    expect(barLines([[0, 4, 4], [96, 3, 4]], 12, 130)).toEqual([0, 48, 96, 132]);
+    expect(
+      barLines(
+        [
+          [0, 4, 4],
+          [96, 3, 4],
+        ],
+        12,
+        130,
+      ),
+    ).toEqual([0, 48, 96, 132]);
   });
 
   it("are found by place, and places by bar", () => {
@@ -57,14 +76,22 @@ describe("drafts", () => {
 });
 
 describe("tempi", () => {
-  const map = new TempoMap({ ticks_per_quarter: 12, tempi: [[0, 120], [48, 60], [96, 240]] });
+  const map = new TempoMap({
+    ticks_per_quarter: 12,
+    tempi: [
+      [0, 120],
+      [48, 60],
+      [96, 240],
+    ],
+  });
 
   it("tell the moment of a place", () => {
     expect([0, 4, 6, 8, 12].map((quarter) => map.second(quarter))).toEqual([0, 2, 4, 6, 7]);
   });
 
   it("tell the place of a moment, which is the inverse", () => {
-    for (const quarter of [0, 1.5, 4, 7.25, 8, 30]) expect(map.quarter(map.second(quarter))).toBeCloseTo(quarter, 9);
+    for (const quarter of [0, 1.5, 4, 7.25, 8, 30])
+      expect(map.quarter(map.second(quarter))).toBeCloseTo(quarter, 9);
   });
 
   it("are 120 where nothing is said", () => {

@@ -11,28 +11,60 @@ const file = (size: number) => ({ path: "a.mid", file: { size } as File });
 describe("uploads", () => {
   it("go in portions of bounded size and number, none lost", () => {
     const found = [5, 5, 5, 20, 1].map(file);
-    expect(portions(found, 10, 9).map((each) => each.map(({ file: { size } }) => size))).toEqual([[5, 5], [5], [20], [1]]);
+    expect(portions(found, 10, 9).map((each) => each.map(({ file: { size } }) => size))).toEqual([
+      [5, 5],
+      [5],
+      [20],
+      [1],
+    ]);
     expect(portions(found, 100, 2).map((each) => each.length)).toEqual([2, 2, 1]);
     expect(portions([])).toEqual([]);
   });
 
   it("leave out what systems hide in folders", () => {
     const paths = ["a/b.mid", "a/.DS_Store", "__MACOSX/a/b.mid", ".x/b.mid"];
-    expect(wanted(paths.map((path) => ({ path, file: {} as File }))).map(({ path }) => path)).toEqual(["a/b.mid"]);
+    expect(wanted(paths.map((path) => ({ path, file: {} as File }))).map(({ path }) => path)).toEqual([
+      "a/b.mid",
+    ]);
   });
 });
 
 describe("verdicts", () => {
   it("are plain words with a tone", () => {
-    expect(verdict({ verdict: "ok", reason: "", warnings: [] })).toMatchObject({ tone: "good", short: "Learned from" });
-    expect(verdict({ verdict: "ok", reason: "", warnings: ["no metre given: taken as 4/4"] })).toMatchObject({ tone: "warn", long: "No metre given: taken as 4/4." });
-    expect(verdict({ verdict: "unreadable", reason: "no header", warnings: [] })).toEqual({ tone: "bad", short: "Could not be read", long: "No header." });
-    expect(verdict({ verdict: "duplicate of a b.mid", reason: "x", warnings: [] }).short).toBe("Same as a b.mid");
-    expect(verdict({ verdict: "too short", reason: "3 notes, fewer than 20", warnings: [] }).short).toBe("Left out: too short");
+    expect(verdict({ verdict: "ok", reason: "", warnings: [] })).toMatchObject({
+      tone: "good",
+      short: "Learned from",
+    });
+    expect(verdict({ verdict: "ok", reason: "", warnings: ["no metre given: taken as 4/4"] })).toMatchObject({
+      tone: "warn",
+      long: "No metre given: taken as 4/4.",
+    });
+    expect(verdict({ verdict: "unreadable", reason: "no header", warnings: [] })).toEqual({
+      tone: "bad",
+      short: "Could not be read",
+      long: "No header.",
+    });
+    expect(verdict({ verdict: "duplicate of a b.mid", reason: "x", warnings: [] }).short).toBe(
+      "Same as a b.mid",
+    );
+    expect(verdict({ verdict: "too short", reason: "3 notes, fewer than 20", warnings: [] }).short).toBe(
+      "Left out: too short",
+    );
   });
 
   it("come with what is known of a file", () => {
-    expect(facts({ facts: { notes: 3, key: "D minor", metres: ["3/4"], tempo: 90.4, seconds: 65, instruments: ["slow-strings"] } })).toBe("D minor · 3/4 · 90 a minute · 1:05 · Slow strings");
+    expect(
+      facts({
+        facts: {
+          notes: 3,
+          key: "D minor",
+          metres: ["3/4"],
+          tempo: 90.4,
+          seconds: 65,
+          instruments: ["slow-strings"],
+        },
+      }),
+    ).toBe("D minor · 3/4 · 90 a minute · 1:05 · Slow strings");
     expect(facts({ facts: {} })).toBe("");
   });
 });
@@ -53,7 +85,9 @@ describe("the curve of learning", () => {
   });
 
   it("is told in words", () => {
-    expect(described(curve)).toBe("On held-out pieces 5.50 nats per note at first, 5.80 now, 5.50 at best; 3.00 on those it learns from. It may be memorising.");
+    expect(described(curve)).toBe(
+      "On held-out pieces 5.50 nats per note at first, 5.80 now, 5.50 at best; 3.00 on those it learns from. It may be memorising.",
+    );
     expect(described(NO_CURVE)).toBe("Nothing is measured yet.");
   });
 
@@ -65,16 +99,30 @@ describe("the curve of learning", () => {
   });
 
   it("says what is left as people do", () => {
-    expect([2, 42, 200, 8000].map(left)).toEqual(["a few seconds left", "40 seconds left", "3 minutes left", "2.2 hours left"]);
+    expect([2, 42, 200, 8000].map(left)).toEqual([
+      "a few seconds left",
+      "40 seconds left",
+      "3 minutes left",
+      "2.2 hours left",
+    ]);
   });
 });
 
 describe("history", () => {
-  const piece = (job_id: string | null, number: number, created: number) => ({ id: `${job_id}${number}`, job_id, number, created }) as Piece;
+  const piece = (job_id: string | null, number: number, created: number) =>
+    ({ id: `${job_id}${number}`, job_id, number, created }) as Piece;
 
   it("keeps the candidates of a request together, by day", () => {
     const day = 86_400;
-    const found = grouped([piece("b", 2, 10 * day), piece("b", 1, 10 * day), piece(null, 1, 10 * day), piece("a", 1, 8 * day)]);
-    expect(found.map(({ requests }) => requests.map((each) => each.map(({ id }) => id)))).toEqual([[["b1", "b2"], ["null1"]], [["a1"]]]);
+    const found = grouped([
+      piece("b", 2, 10 * day),
+      piece("b", 1, 10 * day),
+      piece(null, 1, 10 * day),
+      piece("a", 1, 8 * day),
+    ]);
+    expect(found.map(({ requests }) => requests.map((each) => each.map(({ id }) => id)))).toEqual([
+      [["b1", "b2"], ["null1"]],
+      [["a1"]],
+    ]);
   });
 });

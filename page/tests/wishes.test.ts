@@ -12,12 +12,22 @@ describe("wishes", () => {
   });
 
   it("become numbers, texts and flags", () => {
-    const found = encoded({ tempo: " 96 ", key: "D minor", original: "true", top_k: "0", surprise: "0.7" }, "new");
+    const found = encoded(
+      { tempo: " 96 ", key: "D minor", original: "true", top_k: "0", surprise: "0.7" },
+      "new",
+    );
     expect(found).toEqual({ tempo: 96, key: "D minor", original: true, top_k: 0, surprise: 0.7 });
   });
 
   it("that a task does not know are left out", () => {
-    const all = { ...USUAL, key: "C major", tempo: "90", fill_bars: "2-3", amount: "0.5", instruments: "flute" };
+    const all = {
+      ...USUAL,
+      key: "C major",
+      tempo: "90",
+      fill_bars: "2-3",
+      amount: "0.5",
+      instruments: "flute",
+    };
     expect(encoded(all, "infill")).toEqual({ num: 4, key: "C major", fill_bars: "2-3" });
     expect(encoded(all, "vary")).toEqual({ num: 4, key: "C major", fill_bars: "2-3", amount: 0.5 });
     expect(encoded(all, "orchestrate")).toEqual({ num: 4, instruments: "flute" });
@@ -34,18 +44,29 @@ describe("wishes", () => {
 
   it("of a piece ask for the same again", () => {
     const options = { bars: 8, num: 4, key: "D minor", original: true, seed: null };
-    expect(encoded(wishesOf(piece({ options }), true), "new")).toEqual({ bars: 8, num: 4, key: "D minor", original: true, seed: 7 });
+    expect(encoded(wishesOf(piece({ options }), true), "new")).toEqual({
+      bars: 8,
+      num: 4,
+      key: "D minor",
+      original: true,
+      seed: 7,
+    });
     expect(encoded(wishesOf(piece({ options }), false), "new")).not.toHaveProperty("seed");
   });
 
   it("are told in one line", () => {
-    expect(summary(piece({ options: { bars: 8, num: 4, key: "D minor", original: true } }))).toBe("8 bars, key D minor, original");
+    expect(summary(piece({ options: { bars: 8, num: 4, key: "D minor", original: true } }))).toBe(
+      "8 bars, key D minor, original",
+    );
     const filled = piece({ options: { fill_bars: "2-3", num: 4 }, music: { infill: { file: "a" } } });
     expect([taskOf(filled), summary(filled)]).toEqual(["infill", "fill bars, bars 2-3"]);
   });
 
   it("for bars are understood as the server does", () => {
-    expect(parseBars("9-12, 17")).toEqual([[9, 12], [17, 17]]);
+    expect(parseBars("9-12, 17")).toEqual([
+      [9, 12],
+      [17, 17],
+    ]);
     expect(parseBars("12-9, x, 0, ")).toEqual([]);
   });
 });

@@ -8,7 +8,21 @@ import { TakeHome } from "../stage/TakeHome";
 import { Icon } from "../ui/icons";
 import { Empty } from "../ui/parts";
 import { PieceActions } from "./PieceActions";
-import { type Candidate, OWNER, candidates, chooseBars, chosenBars, expected, hear, pick, picked, shown, shownCandidate, source, sourceSong } from "./session";
+import {
+  type Candidate,
+  OWNER,
+  candidates,
+  chooseBars,
+  chosenBars,
+  expected,
+  hear,
+  pick,
+  picked,
+  shown,
+  shownCandidate,
+  source,
+  sourceSong,
+} from "./session";
 import { owner, playing } from "../stage/player";
 
 export function Candidates() {
@@ -19,7 +33,10 @@ export function Candidates() {
     return (
       <section class="results" aria-label="Candidates">
         <Empty title="Nothing composed yet">
-          <p>Press “Compose”: the bundled model writes four short pieces, and you hear the first while it is written.</p>
+          <p>
+            Press “Compose”: the bundled model writes four short pieces, and you hear the first while it is
+            written.
+          </p>
           <p class="hint">Keys 1 to 4 switch between them, the space bar plays and pauses.</p>
         </Empty>
       </section>
@@ -31,14 +48,22 @@ export function Candidates() {
         <>
           {!isLive(song, OWNER) && (
             <p class="row hear">
-              <span class="hint">{playing.value ? "What you were listening to goes on." : "Something else is in the player."}</span>
+              <span class="hint">
+                {playing.value ? "What you were listening to goes on." : "Something else is in the player."}
+              </span>
               <button type="button" class="quiet" onClick={() => void hear()}>
                 <Icon name="play" />
                 Hear {song.title}
               </button>
             </p>
           )}
-          <Stage song={song} by={OWNER} chosen={isSource ? chosenBars.value : []} onChoose={isSource ? chooseBars : undefined} expected={song.complete ? 0 : expected.value} />
+          <Stage
+            song={song}
+            by={OWNER}
+            chosen={isSource ? chosenBars.value : []}
+            onChoose={isSource ? chooseBars : undefined}
+            expected={song.complete ? 0 : expected.value}
+          />
           {isSource && <p class="hint">This is what it starts from. Drag over the roll to choose bars.</p>}
           {candidate?.piece && (
             <div class="of-piece">
@@ -67,9 +92,18 @@ function Cards() {
   };
   return (
     <div class="cards" role="radiogroup" aria-label="Which to hear" ref={group} onKeyDown={move}>
-      {sourceSong.value && <Card number={0} song={sourceSong.value.title} score={sourceSong.value.score} note="the source" />}
+      {sourceSong.value && (
+        <Card number={0} song={sourceSong.value.title} score={sourceSong.value.score} note="the source" />
+      )}
       {candidates.value.map((each, n) => (
-        <Card key={each.song.id} number={n + 1} song={each.song.title} score={each.song.score} note={noteOn(each)} candidate={each} />
+        <Card
+          key={each.song.id}
+          number={n + 1}
+          song={each.song.title}
+          score={each.song.score}
+          note={noteOn(each)}
+          candidate={each}
+        />
       ))}
     </div>
   );
@@ -91,14 +125,27 @@ interface CardProps {
 function Card({ number, song, score, note, candidate }: CardProps) {
   const here = picked.value === number;
   return (
-    <button type="button" role="radio" aria-checked={here} tabIndex={here ? 0 : -1} class="card" aria-label={`${number}: ${song}, ${note}${candidate?.piece?.sidecar.originality?.may_be_memorised ? ", may be memorised" : ""}`} onClick={() => pick(number)}>
+    <button
+      type="button"
+      role="radio"
+      aria-checked={here}
+      tabIndex={here ? 0 : -1}
+      class="card"
+      aria-label={`${number}: ${song}, ${note}${candidate?.piece?.sidecar.originality?.may_be_memorised ? ", may be memorised" : ""}`}
+      onClick={() => pick(number)}
+    >
       <span class="card-top">
         <kbd>{number}</kbd>
         {here && playing.value && owner.value === OWNER && <Icon name="volume" />}
         <span class="card-note">{note}</span>
       </span>
-      <SmallRoll score={score} {...(candidate && !candidate.piece && expected.value ? { expected: expected.value } : {})} />
-      {candidate?.piece && candidate.piece.sidecar.originality?.may_be_memorised && <Verdict piece={candidate.piece} />}
+      <SmallRoll
+        score={score}
+        {...(candidate && !candidate.piece && expected.value ? { expected: expected.value } : {})}
+      />
+      {candidate?.piece && candidate.piece.sidecar.originality?.may_be_memorised && (
+        <Verdict piece={candidate.piece} />
+      )}
     </button>
   );
 }

@@ -8,12 +8,27 @@ import { type FieldName, USUAL, encoded, knows, listed } from "./wishes";
 
 const openMore = signal(false);
 const TONICS = ["C", "C#", "Db", "D", "Eb", "E", "F", "F#", "Gb", "G", "Ab", "A", "Bb", "B"];
-const BASIC: FieldName[] = ["bars", "surprise", "style", "num", "prompt_bars", "fill_bars", "tracks", "amount"];
+const BASIC: FieldName[] = [
+  "bars",
+  "surprise",
+  "style",
+  "num",
+  "prompt_bars",
+  "fill_bars",
+  "tracks",
+  "amount",
+];
 
 export function MoreWishes() {
-  const more = Object.keys(encoded(wishes.value, task.value)).filter((each) => !BASIC.includes(each as FieldName)).length;
+  const more = Object.keys(encoded(wishes.value, task.value)).filter(
+    (each) => !BASIC.includes(each as FieldName),
+  ).length;
   return (
-    <details class="more" open={openMore.value} onToggle={(event) => (openMore.value = event.currentTarget.open)}>
+    <details
+      class="more"
+      open={openMore.value}
+      onToggle={(event) => (openMore.value = event.currentTarget.open)}
+    >
       <summary>
         More wishes
         {more > 0 && <span class="count">{more} given</span>}
@@ -53,12 +68,43 @@ interface NumberProps {
 
 function Amount({ of, label, ...rest }: NumberProps) {
   if (!knows(task.value, of)) return null;
-  return <Field label={label} type="number" placeholder="any" {...rest} value={wishes.value[of] ?? ""} onInput={(value) => wish({ [of]: value })} />;
+  return (
+    <Field
+      label={label}
+      type="number"
+      placeholder="any"
+      {...rest}
+      value={wishes.value[of] ?? ""}
+      onInput={(value) => wish({ [of]: value })}
+    />
+  );
 }
 
-function Text({ of, label, hint, placeholder, list }: { of: FieldName; label: string; hint?: string; placeholder?: string; list?: readonly string[] }) {
+function Text({
+  of,
+  label,
+  hint,
+  placeholder,
+  list,
+}: {
+  of: FieldName;
+  label: string;
+  hint?: string;
+  placeholder?: string;
+  list?: readonly string[];
+}) {
   if (!knows(task.value, of)) return null;
-  return <Field label={label} placeholder={placeholder ?? "any"} hint={hint} list={list} value={wishes.value[of] ?? ""} onInput={(value) => wish({ [of]: value })} wide={Boolean(hint)} />;
+  return (
+    <Field
+      label={label}
+      placeholder={placeholder ?? "any"}
+      hint={hint}
+      list={list}
+      value={wishes.value[of] ?? ""}
+      onInput={(value) => wish({ [of]: value })}
+      wide={Boolean(hint)}
+    />
+  );
 }
 
 function Character() {
@@ -79,13 +125,22 @@ function Character() {
 
 function Mood() {
   const given = listed(wishes.value.mood);
-  const toggle = (word: string) => wish({ mood: (given.includes(word) ? given.filter((each) => each !== word) : [...given, word]).join(", ") });
+  const toggle = (word: string) =>
+    wish({
+      mood: (given.includes(word) ? given.filter((each) => each !== word) : [...given, word]).join(", "),
+    });
   return (
     <div class="field field-wide" role="group" aria-label="Mood">
       <span class="label">Mood</span>
       <div class="moods">
         {(info.value?.moods ?? []).map((each) => (
-          <button type="button" key={each} class="mood" aria-pressed={given.includes(each)} onClick={() => toggle(each)}>
+          <button
+            type="button"
+            key={each}
+            class="mood"
+            aria-pressed={given.includes(each)}
+            onClick={() => toggle(each)}
+          >
             {each}
           </button>
         ))}
@@ -101,8 +156,18 @@ function Key() {
   const modes = info.value?.scales ?? ["major", "minor"];
   return (
     <>
-      <Choice label="Key" value={tonic} options={[["", "Any"], ...TONICS.map((each) => [each, each] as const)]} onChange={(value) => wish({ key: value ? `${value} ${mode}` : "" })} />
-      <Choice label="Mode" value={mode} options={modes.map((each) => [each, each] as const)} onChange={(value) => wish({ key: `${tonic || "C"} ${value}` })} />
+      <Choice
+        label="Key"
+        value={tonic}
+        options={[["", "Any"], ...TONICS.map((each) => [each, each] as const)]}
+        onChange={(value) => wish({ key: value ? `${value} ${mode}` : "" })}
+      />
+      <Choice
+        label="Mode"
+        value={mode}
+        options={modes.map((each) => [each, each] as const)}
+        onChange={(value) => wish({ key: `${tonic || "C"} ${value}` })}
+      />
     </>
   );
 }
@@ -112,9 +177,29 @@ function Players() {
   const names = [...(info.value?.instruments ?? []), ...Object.values(info.value?.drum_kits ?? {})];
   return (
     <Group title="Players">
-      {knows(task.value, "instruments") && <Words label="Instruments" value={listed(wishes.value.instruments)} options={names} onChange={(value) => wish({ instruments: value.join(", ") })} hint="No others play" />}
-      {knows(task.value, "must_play") && <Words label="Must play" value={listed(wishes.value.must_play)} options={names} onChange={(value) => wish({ must_play: value.join(", ") })} />}
-      <Text of="ranges" label="Ranges" placeholder="violin: G3-E6" hint="Lowest and highest note of an instrument" />
+      {knows(task.value, "instruments") && (
+        <Words
+          label="Instruments"
+          value={listed(wishes.value.instruments)}
+          options={names}
+          onChange={(value) => wish({ instruments: value.join(", ") })}
+          hint="No others play"
+        />
+      )}
+      {knows(task.value, "must_play") && (
+        <Words
+          label="Must play"
+          value={listed(wishes.value.must_play)}
+          options={names}
+          onChange={(value) => wish({ must_play: value.join(", ") })}
+        />
+      )}
+      <Text
+        of="ranges"
+        label="Ranges"
+        placeholder="violin: G3-E6"
+        hint="Lowest and highest note of an instrument"
+      />
       <Amount of="polyphony" label="Notes at once" min={1} />
     </Group>
   );
@@ -131,11 +216,21 @@ function Chance() {
       <Amount of="min_p" label="Min-p" min={0} max={1} step={0.01} placeholder="model’s" />
       {knows(task.value, "original") && (
         <label class="check">
-          <input type="checkbox" checked={wishes.value.original === "true"} onChange={(event) => wish({ original: event.currentTarget.checked ? "true" : "" })} />
+          <input
+            type="checkbox"
+            checked={wishes.value.original === "true"}
+            onChange={(event) => wish({ original: event.currentTarget.checked ? "true" : "" })}
+          />
           <span>Draw anew what may be memorised</span>
         </label>
       )}
-      <Field label="Name of the pieces" wide placeholder="Piece" value={name.value} onInput={(value) => (name.value = value)} />
+      <Field
+        label="Name of the pieces"
+        wide
+        placeholder="Piece"
+        value={name.value}
+        onInput={(value) => (name.value = value)}
+      />
     </Group>
   );
 }

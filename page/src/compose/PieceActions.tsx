@@ -12,7 +12,11 @@ const USES: Task[] = ["prompt", "infill", "vary", "humanise", "orchestrate"];
 
 /** Tell all who show a piece that it has changed. */
 function changed(piece: Piece): void {
-  candidates.value = candidates.peek().map((each) => (each.piece?.id === piece.id ? { ...each, piece, song: { ...each.song, title: piece.name } } : each));
+  candidates.value = candidates
+    .peek()
+    .map((each) =>
+      each.piece?.id === piece.id ? { ...each, piece, song: { ...each.song, title: piece.name } } : each,
+    );
 }
 
 export async function star(piece: Piece): Promise<Piece> {
@@ -32,7 +36,12 @@ export async function rename(piece: Piece, name: string): Promise<Piece> {
 export async function remove({ id }: Piece): Promise<void> {
   await api.deletePiece(id);
   candidates.value = candidates.peek().filter((each) => each.piece?.id !== id);
-  if (deck.peek().some((each) => each.source === id)) player.load(deck.peek().filter((each) => each.source !== id), 0, "");
+  if (deck.peek().some((each) => each.source === id))
+    player.load(
+      deck.peek().filter((each) => each.source !== id),
+      0,
+      "",
+    );
 }
 
 interface Props {
@@ -54,18 +63,37 @@ export function PieceActions({ piece, onChange, level = "h2" }: Props) {
   return (
     <div class="piece-actions">
       <div class="piece-line">
-        <IconButton icon={piece.star ? "star" : "hollow"} label={piece.star ? "Take the star away" : "Star this piece"} pressed={piece.star} class="star" onClick={() => void tried(star(piece).then(onChange))} />
-        <Name value={piece.name} what="piece" level={level} onChange={async (name) => {
+        <IconButton
+          icon={piece.star ? "star" : "hollow"}
+          label={piece.star ? "Take the star away" : "Star this piece"}
+          pressed={piece.star}
+          class="star"
+          onClick={() => void tried(star(piece).then(onChange))}
+        />
+        <Name
+          value={piece.name}
+          what="piece"
+          level={level}
+          onChange={async (name) => {
             const now = await rename(piece, name);
             onChange?.(now);
-          }} />
-        <span class="hint" title="How much of what is measured of it lies where it lies in eight of ten pieces that the model learned from">
+          }}
+        />
+        <span
+          class="hint"
+          title="How much of what is measured of it lies where it lies in eight of ten pieces that the model learned from"
+        >
           {percent(piece.sidecar.likeness)} typical · seed {piece.sidecar.seed}
         </span>
       </div>
       <div class="row" role="group" aria-label="Make something of it">
         {USES.map((use) => (
-          <button type="button" class="quiet" key={use} onClick={() => void tried(startFrom(use, { kind: "piece", id: piece.id, name: piece.name }))}>
+          <button
+            type="button"
+            class="quiet"
+            key={use}
+            onClick={() => void tried(startFrom(use, { kind: "piece", id: piece.id, name: piece.name }))}
+          >
             {DOES[use]}
           </button>
         ))}

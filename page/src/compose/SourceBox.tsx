@@ -13,9 +13,21 @@ interface Offer {
 }
 
 async function offers(): Promise<Offer[]> {
-  const pieces = (await api.pieces({ limit: 30 })).map((each: Piece) => ({ value: `piece ${each.id}`, words: each.name }));
-  const files = await Promise.all(sets.peek().slice(0, 5).map((each) => api.set(each.id)));
-  const mine = files.flatMap(({ name, files: all }) => all.filter((each) => each.facts.notes).map((each) => ({ value: `file ${each.id}`, words: `${name}: ${each.name}` })));
+  const pieces = (await api.pieces({ limit: 30 })).map((each: Piece) => ({
+    value: `piece ${each.id}`,
+    words: each.name,
+  }));
+  const files = await Promise.all(
+    sets
+      .peek()
+      .slice(0, 5)
+      .map((each) => api.set(each.id)),
+  );
+  const mine = files.flatMap(({ name, files: all }) =>
+    all
+      .filter((each) => each.facts.notes)
+      .map((each) => ({ value: `file ${each.id}`, words: `${name}: ${each.name}` })),
+  );
   return [...mine, ...pieces];
 }
 
@@ -24,7 +36,10 @@ export function SourceBox() {
   const problem = useSignal("");
   useSignalEffect(() => {
     void sets.value;
-    offers().then((all) => (found.value = all), (error: unknown) => (problem.value = told(error)));
+    offers().then(
+      (all) => (found.value = all),
+      (error: unknown) => (problem.value = told(error)),
+    );
   });
   const now = source.value;
   const value = now ? `${now.kind} ${now.id}` : "";
@@ -32,15 +47,27 @@ export function SourceBox() {
     const [kind, id] = text.split(" ") as ["file" | "piece", string];
     problem.value = "";
     try {
-      await startFrom(task.peek(), text ? { kind, id, name: found.peek().find((each) => each.value === text)?.words ?? "Music" } : null);
+      await startFrom(
+        task.peek(),
+        text ? { kind, id, name: found.peek().find((each) => each.value === text)?.words ?? "Music" } : null,
+      );
     } catch (error) {
       problem.value = told(error);
     }
   };
-  const known = found.value.some((each) => each.value === value) || !now ? found.value : [{ value, words: now.name }, ...found.value];
+  const known =
+    found.value.some((each) => each.value === value) || !now
+      ? found.value
+      : [{ value, words: now.name }, ...found.value];
   return (
     <div class="source">
-      <Choice label="From" wide value={value} options={[["", "Choose music …"], ...known.map((each) => [each.value, each.words] as const)]} onChange={(text) => void choose(text)} />
+      <Choice
+        label="From"
+        wide
+        value={value}
+        options={[["", "Choose music …"], ...known.map((each) => [each.value, each.words] as const)]}
+        onChange={(text) => void choose(text)}
+      />
       {!known.length && <p class="hint">Bring files under “My music”, or compose a piece first.</p>}
       <Problem text={problem.value} />
       {now && <Bars total={barCount(now.score)} />}
@@ -56,9 +83,17 @@ export function SourceBox() {
       {knows(task.value, "amount") && (
         <label class="field field-wide">
           <span class="field-line">
-            How much is changed <span class="hint">{Math.round(Number(wishes.value.amount || 0.3) * 100)} % of the bars</span>
+            How much is changed{" "}
+            <span class="hint">{Math.round(Number(wishes.value.amount || 0.3) * 100)} % of the bars</span>
           </span>
-          <input type="range" min={0.05} max={1} step={0.05} value={wishes.value.amount || "0.3"} onInput={(event) => wish({ amount: event.currentTarget.value })} />
+          <input
+            type="range"
+            min={0.05}
+            max={1}
+            step={0.05}
+            value={wishes.value.amount || "0.3"}
+            onInput={(event) => wish({ amount: event.currentTarget.value })}
+          />
         </label>
       )}
     </div>
@@ -67,7 +102,28 @@ export function SourceBox() {
 
 function Bars({ total }: { total: number }) {
   if (task.value === "prompt")
-    return <Field label="From its first bars" type="number" min={1} max={total} wide placeholder={`all ${total}`} value={wishes.value.prompt_bars ?? ""} hint="Or drag over the roll" onInput={(value) => wish({ prompt_bars: value })} />;
+    return (
+      <Field
+        label="From its first bars"
+        type="number"
+        min={1}
+        max={total}
+        wide
+        placeholder={`all ${total}`}
+        value={wishes.value.prompt_bars ?? ""}
+        hint="Or drag over the roll"
+        onInput={(value) => wish({ prompt_bars: value })}
+      />
+    );
   if (!knows(task.value, "fill_bars")) return null;
-  return <Field label={task.value === "infill" ? "Bars to fill" : "Among these bars"} wide placeholder={task.value === "infill" ? "all, of the instruments named" : "all"} value={wishes.value.fill_bars ?? ""} hint={`Such as 9-12, 17; or drag over the roll. It has ${total}.`} onInput={(value) => wish({ fill_bars: value })} />;
+  return (
+    <Field
+      label={task.value === "infill" ? "Bars to fill" : "Among these bars"}
+      wide
+      placeholder={task.value === "infill" ? "all, of the instruments named" : "all"}
+      value={wishes.value.fill_bars ?? ""}
+      hint={`Such as 9-12, 17; or drag over the roll. It has ${total}.`}
+      onInput={(value) => wish({ fill_bars: value })}
+    />
+  );
 }

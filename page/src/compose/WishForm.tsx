@@ -5,7 +5,20 @@ import { Icon } from "../ui/icons";
 import { Choice, Field, Problem } from "../ui/parts";
 import { MoreWishes } from "./MoreWishes";
 import { SourceBox } from "./SourceBox";
-import { compose, job, model, problem, remarks, source, startFrom, stop, task, waitingFor, wish, wishes } from "./session";
+import {
+  compose,
+  job,
+  model,
+  problem,
+  remarks,
+  source,
+  startFrom,
+  stop,
+  task,
+  waitingFor,
+  wish,
+  wishes,
+} from "./session";
 import { DOES, type Task, knows } from "./wishes";
 
 const SURPRISE = ["safest", "safe", "as usual", "bold", "boldest"];
@@ -25,10 +38,18 @@ export function WishForm() {
       <Tasks />
       <div class="wishes-simple">
         {knows(task.value, "bars") && <Bars />}
-        {task.value !== "humanise" && task.value !== "orchestrate" && <Surprise value={now.surprise || "0.5"} />}
+        {task.value !== "humanise" && task.value !== "orchestrate" && (
+          <Surprise value={now.surprise || "0.5"} />
+        )}
         {knows(task.value, "style") && <Style />}
         {models.value.length > 1 && (
-          <Choice label="Model" value={model.value} options={models.value.map((each) => [each.id, each.name])} onChange={(value) => (model.value = value)} wide />
+          <Choice
+            label="Model"
+            value={model.value}
+            options={models.value.map((each) => [each.id, each.name])}
+            onChange={(value) => (model.value = value)}
+            wide
+          />
         )}
       </div>
       <MoreWishes />
@@ -50,7 +71,9 @@ export function WishForm() {
             {task.value === "new" ? "Compose" : DOES[task.value]}
           </button>
         )}
-        {busy && <span class="hint">{waitingFor.value ? `${waitingFor.value} before this one …` : "Writing …"}</span>}
+        {busy && (
+          <span class="hint">{waitingFor.value ? `${waitingFor.value} before this one …` : "Writing …"}</span>
+        )}
       </div>
     </form>
   );
@@ -118,7 +141,15 @@ function Surprise({ value }: { value: string }) {
       <span class="field-line">
         Surprise <span class="hint">{words}</span>
       </span>
-      <input type="range" min={0} max={1} step={0.05} value={value} aria-valuetext={words} onInput={(event) => wish({ surprise: event.currentTarget.value })} />
+      <input
+        type="range"
+        min={0}
+        max={1}
+        step={0.05}
+        value={value}
+        aria-valuetext={words}
+        onInput={(event) => wish({ surprise: event.currentTarget.value })}
+      />
     </label>
   );
 }
@@ -136,10 +167,26 @@ function Style() {
         options={[["", "Any"], ...known.map((each) => [each, each] as const), ["+", "A mixture …"]]}
         onChange={(value) => {
           mixed.value = value === "+";
-          wish({ style: value === "+" ? known.slice(0, 2).map((each, n) => `${each}:${n ? 0.3 : 0.7}`).join(", ") : value });
+          wish({
+            style:
+              value === "+"
+                ? known
+                    .slice(0, 2)
+                    .map((each, n) => `${each}:${n ? 0.3 : 0.7}`)
+                    .join(", ")
+                : value,
+          });
         }}
       />
-      {mixed.value && <Field label="Mixture of styles" wide value={style} hint="Each with its share" onInput={(value) => wish({ style: value })} />}
+      {mixed.value && (
+        <Field
+          label="Mixture of styles"
+          wide
+          value={style}
+          hint="Each with its share"
+          onInput={(value) => wish({ style: value })}
+        />
+      )}
     </>
   );
 }

@@ -55,7 +55,16 @@ effect(() => {
 
 export const sourceSong = computed<Song | null>(() => {
   const from = source.value;
-  return from && { id: `source ${from.id}`, title: from.name, kind: from.kind, source: from.id, score: from.score, complete: true };
+  return (
+    from && {
+      id: `source ${from.id}`,
+      title: from.name,
+      kind: from.kind,
+      source: from.id,
+      score: from.score,
+      complete: true,
+    }
+  );
 });
 
 /** What keys 0 to 8 switch between: the source first, if there is one. */
@@ -116,7 +125,10 @@ effect(() => {
 });
 
 /** Start from music: a file or a piece, for a task. */
-export async function startFrom(use: Task, from: { kind: "file" | "piece"; id: string; name: string } | null): Promise<void> {
+export async function startFrom(
+  use: Task,
+  from: { kind: "file" | "piece"; id: string; name: string } | null,
+): Promise<void> {
   problem.value = "";
   if (!from) {
     batch(() => {
@@ -174,7 +186,9 @@ export async function compose(): Promise<void> {
 
 function defaultName(): string {
   const from = source.peek();
-  return from && task.peek() !== "new" ? `${from.name.replace(/\.midi?$/i, "")}, ${DOES[task.peek()].toLowerCase()}` : "Piece";
+  return from && task.peek() !== "new"
+    ? `${from.name.replace(/\.midi?$/i, "")}, ${DOES[task.peek()].toLowerCase()}`
+    : "Piece";
 }
 
 async function send(request: ComposeRequest): Promise<void> {
@@ -211,13 +225,30 @@ async function send(request: ComposeRequest): Promise<void> {
 function showResults(): void {
   requestAnimationFrame(() => {
     const results = document.querySelector(".results");
-    if (results && results.getBoundingClientRect().top > window.innerHeight * 0.6) results.scrollIntoView({ block: "start" });
+    if (results && results.getBoundingClientRect().top > window.innerHeight * 0.6)
+      results.scrollIntoView({ block: "start" });
   });
 }
 
 function empty(jobId: string, n: number, title: string): Candidate {
-  const blank = { ticks_per_quarter: 12, onset: [], duration: [], pitch: [], velocity: [], instrument: [], tempi: [], metres: [] };
-  const song: Song = { id: `${jobId} ${n}`, title: `${title} ${n + 1}`, kind: "piece", source: null, score: scoreOf(blank, instrumentName), complete: false };
+  const blank = {
+    ticks_per_quarter: 12,
+    onset: [],
+    duration: [],
+    pitch: [],
+    velocity: [],
+    instrument: [],
+    tempi: [],
+    metres: [],
+  };
+  const song: Song = {
+    id: `${jobId} ${n}`,
+    title: `${title} ${n + 1}`,
+    kind: "piece",
+    source: null,
+    score: scoreOf(blank, instrumentName),
+    complete: false,
+  };
   return { song, written: null, piece: null };
 }
 
@@ -233,7 +264,8 @@ async function watch(id: string, autoplay: boolean, signal: AbortSignal): Promis
     if (event === "draft") start();
   };
   const start = () => {
-    if (begun || owner.peek() !== OWNER || !songs.peek()[picked.peek() - offset()]?.score.onset.length) return;
+    if (begun || owner.peek() !== OWNER || !songs.peek()[picked.peek() - offset()]?.score.onset.length)
+      return;
     begun = true;
     void player.play();
   };
@@ -263,7 +295,11 @@ async function ready({ id, number }: Announced, jobId: string): Promise<void> {
   try {
     const [piece, score] = await Promise.all([api.piece(id), api.pieceScore(id)]);
     if (!candidates.peek()[number - 1]?.song.id.startsWith(jobId)) return;
-    change(number - 1, (before) => ({ ...before, piece, song: { ...before.song, title: piece.name, source: piece.id, score, complete: true } }));
+    change(number - 1, (before) => ({
+      ...before,
+      piece,
+      song: { ...before.song, title: piece.name, source: piece.id, score, complete: true },
+    }));
     say(`Candidate ${number} is ready.`);
   } catch (error) {
     problem.value = told(error);
@@ -275,7 +311,9 @@ function ended({ state, reason }: Ended, jobId: string): void {
   if (state === "failed") problem.value = sentence(reason);
   else say("Stopped; what was ready is kept.");
   // Candidates that will never come would wait for ever.
-  candidates.value = candidates.peek().filter((each) => each.song.complete || !each.song.id.startsWith(jobId));
+  candidates.value = candidates
+    .peek()
+    .filter((each) => each.song.complete || !each.song.id.startsWith(jobId));
   if (!candidates.peek().length && owner.peek() === OWNER && !sourceSong.peek()) player.load([], 0, "");
 }
 
@@ -310,7 +348,9 @@ export async function resume(): Promise<void> {
   const running = (await api.jobs()).find((each) => each.kind === "compose");
   if (running) {
     const num = Number((running.request["options"] as { num?: number }).num ?? 4);
-    candidates.value = Array.from({ length: num }, (_, n) => empty(running.id, n, String(running.request["name"])));
+    candidates.value = Array.from({ length: num }, (_, n) =>
+      empty(running.id, n, String(running.request["name"])),
+    );
     job.value = running.id;
     line = new AbortController();
     await watch(running.id, false, line.signal);
@@ -324,7 +364,14 @@ export async function resume(): Promise<void> {
   candidates.value = pieces.map((piece, n) => ({
     piece,
     written: null,
-    song: { id: piece.id, title: piece.name, kind: "piece", source: piece.id, score: scores[n]!, complete: true },
+    song: {
+      id: piece.id,
+      title: piece.name,
+      kind: "piece",
+      source: piece.id,
+      score: scores[n]!,
+      complete: true,
+    },
   }));
   if (!owner.peek()) player.load(songs.peek(), 1 - offset(), OWNER);
 }

@@ -50,7 +50,12 @@ export type Wishes = Partial<Record<FieldName, string>>;
 
 export const USUAL: Wishes = { bars: "16", num: "4", surprise: "0.5", amount: "0.3" };
 
-const LISTED = { fill_bars: "bars", tracks: "tracks", prompt_bars: "bars of the start", num: "candidates" } as const;
+const LISTED = {
+  fill_bars: "bars",
+  tracks: "tracks",
+  prompt_bars: "bars of the start",
+  num: "candidates",
+} as const;
 
 export function knows(task: Task, name: FieldName): boolean {
   const { tasks } = FIELDS[name] as Field;
@@ -123,5 +128,8 @@ export function parseBars(text: string): [first: number, last: number][] {
 
 /** Names in a list such as "violin, cello". */
 export function listed(text: string | undefined): string[] {
-  return (text ?? "").split(",").map((each) => each.trim()).filter(Boolean);
+  return (text ?? "")
+    .split(",")
+    .map((each) => each.trim())
+    .filter(Boolean);
 }

@@ -35,16 +35,26 @@ export function HistoryView() {
     picked.value = others.length < picked.peek().length ? others : [...picked.peek().slice(-1), piece];
   };
   if (!pieces.value) return <Problem text={problem.value} />;
-  const shown = pieces.value.filter((each) => (!starred.value || each.star) && (samples.value || !each.sample));
+  const shown = pieces.value.filter(
+    (each) => (!starred.value || each.star) && (samples.value || !each.sample),
+  );
   return (
     <div class="history">
-      {picked.value.length === 2 && <Compare key={picked.value.map((each) => each.id).join()} pieces={picked.value as [Piece, Piece]} onClose={() => (picked.value = [])} />}
+      {picked.value.length === 2 && (
+        <Compare
+          key={picked.value.map((each) => each.id).join()}
+          pieces={picked.value as [Piece, Piece]}
+          onClose={() => (picked.value = [])}
+        />
+      )}
       <section class="panel" aria-label="Pieces">
         <div class="row history-top">
           <Tick label="Starred only" on={starred} />
           <Tick label="With samples of trainings" on={samples} />
           <span class="hint" role="status">
-            {picked.value.length === 1 ? "Choose one more to compare." : `${shown.length}${more.value ? " newest" : ""} pieces`}
+            {picked.value.length === 1
+              ? "Choose one more to compare."
+              : `${shown.length}${more.value ? " newest" : ""} pieces`}
           </span>
         </div>
         <Problem text={problem.value} />
@@ -53,7 +63,13 @@ export function HistoryView() {
           <section key={day} aria-label={day}>
             <h2 class="day">{day}</h2>
             {requests.map((each) => (
-              <Request key={each[0]!.id} pieces={each} picked={picked.value} onPick={pick} onChange={change} />
+              <Request
+                key={each[0]!.id}
+                pieces={each}
+                picked={picked.value}
+                onPick={pick}
+                onChange={change}
+              />
             ))}
           </section>
         ))}
@@ -70,7 +86,11 @@ export function HistoryView() {
 function Tick({ label, on }: { label: string; on: { value: boolean } }) {
   return (
     <label class="check">
-      <input type="checkbox" checked={on.value} onChange={(event) => (on.value = event.currentTarget.checked)} />
+      <input
+        type="checkbox"
+        checked={on.value}
+        onChange={(event) => (on.value = event.currentTarget.checked)}
+      />
       <span>{label}</span>
     </label>
   );

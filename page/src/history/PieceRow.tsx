@@ -18,7 +18,14 @@ interface Props {
 const OWNER = "history";
 
 export async function songOf(piece: Piece): Promise<Song> {
-  return { id: `history ${piece.id}`, title: piece.name, kind: "piece", source: piece.id, score: await api.pieceScore(piece.id), complete: true };
+  return {
+    id: `history ${piece.id}`,
+    title: piece.name,
+    kind: "piece",
+    source: piece.id,
+    score: await api.pieceScore(piece.id),
+    complete: true,
+  };
 }
 
 export function PieceRow({ piece, picked, onPick, onChange }: Props) {
@@ -49,10 +56,24 @@ export function PieceRow({ piece, picked, onPick, onChange }: Props) {
   return (
     <li class="piece">
       <div class="piece-row">
-        <IconButton icon={live && playing.value ? "pause" : "play"} label={`${live && playing.value ? "Pause" : "Hear"} ${piece.name}`} onClick={() => void hear()} />
-        <IconButton icon={piece.star ? "star" : "hollow"} class="star" pressed={piece.star} label={`${piece.star ? "Take the star from" : "Star"} ${piece.name}`} onClick={() => void tried(async () => onChange(await star(piece)))} />
+        <IconButton
+          icon={live && playing.value ? "pause" : "play"}
+          label={`${live && playing.value ? "Pause" : "Hear"} ${piece.name}`}
+          onClick={() => void hear()}
+        />
+        <IconButton
+          icon={piece.star ? "star" : "hollow"}
+          class="star"
+          pressed={piece.star}
+          label={`${piece.star ? "Take the star from" : "Star"} ${piece.name}`}
+          onClick={() => void tried(async () => onChange(await star(piece)))}
+        />
         <div class="piece-what">
-          <Name value={piece.name} what="piece" onChange={async (name) => onChange(await rename(piece, name))} />
+          <Name
+            value={piece.name}
+            what="piece"
+            onChange={async (name) => onChange(await rename(piece, name))}
+          />
         </div>
         <Verdict piece={piece} />
         <div class="piece-tools">
@@ -60,10 +81,22 @@ export function PieceRow({ piece, picked, onPick, onChange }: Props) {
             <input type="checkbox" checked={picked} aria-label={`Compare ${piece.name}`} onChange={onPick} />
             <span aria-hidden="true">Compare</span>
           </label>
-          <button type="button" class="quiet" aria-expanded={opened.value} aria-label={`${opened.value ? "Close" : "Open"} ${piece.name}`} onClick={() => void see()}>
+          <button
+            type="button"
+            class="quiet"
+            aria-expanded={opened.value}
+            aria-label={`${opened.value ? "Close" : "Open"} ${piece.name}`}
+            onClick={() => void see()}
+          >
             {opened.value ? "Close" : "Open"}
           </button>
-          <Sure label={`Delete ${piece.name}`} sure="Delete" icon="trash" small onSure={() => tried(async () => (await remove(piece), onChange(null)))} />
+          <Sure
+            label={`Delete ${piece.name}`}
+            sure="Delete"
+            icon="trash"
+            small
+            onSure={() => tried(async () => (await remove(piece), onChange(null)))}
+          />
         </div>
       </div>
       <Problem text={problem.value} />

@@ -18,7 +18,10 @@ interface Props {
 export function Request({ pieces, picked, onPick, onChange }: Props) {
   const problem = useSignal("");
   const first = pieces[0]!;
-  const time = new Date(first.created * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+  const time = new Date(first.created * 1000).toLocaleTimeString("en-GB", {
+    hour: "2-digit",
+    minute: "2-digit",
+  });
   const compose = (sameSeed: boolean) => {
     problem.value = "";
     again(first, sameSeed).catch((error: unknown) => (problem.value = told(error)));
@@ -26,7 +29,16 @@ export function Request({ pieces, picked, onPick, onChange }: Props) {
   return (
     <div class="request">
       <div class="request-top">
-        <span class="hint">{[time, modelName(first.model_id), first.sample ? "sample of a training" : summary(first), `seed ${first.sidecar.seed}`].filter(Boolean).join(" · ")}</span>
+        <span class="hint">
+          {[
+            time,
+            modelName(first.model_id),
+            first.sample ? "sample of a training" : summary(first),
+            `seed ${first.sidecar.seed}`,
+          ]
+            .filter(Boolean)
+            .join(" · ")}
+        </span>
         {!first.sample && (
           <span class="row" role="group" aria-label={`Compose again, as at ${time}`}>
             <button type="button" class="link" onClick={() => compose(true)}>
@@ -42,7 +54,13 @@ export function Request({ pieces, picked, onPick, onChange }: Props) {
       <Problem text={problem.value} />
       <ul>
         {pieces.map((each) => (
-          <PieceRow key={each.id} piece={each} picked={picked.some((other) => other.id === each.id)} onPick={() => onPick(each)} onChange={(now) => onChange(each.id, now)} />
+          <PieceRow
+            key={each.id}
+            piece={each}
+            picked={picked.some((other) => other.id === each.id)}
+            onPick={() => onPick(each)}
+            onChange={(now) => onChange(each.id, now)}
+          />
         ))}
       </ul>
     </div>

@@ -22,5 +22,9 @@ export function grouped(pieces: Piece[]): Day[] {
 }
 
 function dayOf(piece: Piece): string {
-  return new Date(piece.created * 1000).toLocaleDateString("en-GB", { weekday: "long", day: "numeric", month: "long" });
+  return new Date(piece.created * 1000).toLocaleDateString("en-GB", {
+    weekday: "long",
+    day: "numeric",
+    month: "long",
+  });
 }

@@ -54,7 +54,13 @@ function LearnForm() {
     busy.value = true;
     const from = sets.peek().find((each) => each.id === set.value) ?? sets.peek()[0]!;
     try {
-      await learn({ set: from.id, name: name.value.trim() || from.name, minutes: Number(minutes.value), from_scratch: scratch.value, architecture: scratch.value ? kind.value : null });
+      await learn({
+        set: from.id,
+        name: name.value.trim() || from.name,
+        minutes: Number(minutes.value),
+        from_scratch: scratch.value,
+        architecture: scratch.value ? kind.value : null,
+      });
     } catch (error) {
       problem.value = told(error);
     }
@@ -68,11 +74,21 @@ function LearnForm() {
         void submit();
       }}
     >
-      <Choice label="Learn from" value={set.value} options={sets.value.map((each) => [each.id, each.name])} onChange={(value) => (set.value = value)} />
+      <Choice
+        label="Learn from"
+        value={set.value}
+        options={sets.value.map((each) => [each.id, each.name])}
+        onChange={(value) => (set.value = value)}
+      />
       <fieldset class="choices">
         <legend>Begin with</legend>
         <label class="check">
-          <input type="radio" name="start" checked={!scratch.value} onChange={() => (scratch.value = false)} />
+          <input
+            type="radio"
+            name="start"
+            checked={!scratch.value}
+            onChange={() => (scratch.value = false)}
+          />
           <span>
             The bundled model
             <small class="hint">It knows music already: best for little music and little time.</small>
@@ -86,16 +102,42 @@ function LearnForm() {
           </span>
         </label>
       </fieldset>
-      {scratch.value && <Choice label="Kind of network" value={kind.value} options={(info.value?.architectures ?? []).map((each) => [each, KINDS[each] ?? each])} onChange={(value) => (kind.value = value)} />}
-      <Field label="Minutes" type="number" min={0.05} max={1440} step="any" value={minutes.value} onInput={(value) => (minutes.value = value)} />
-      <Field label="Name of the model" placeholder={sets.value.find((each) => each.id === set.value)?.name ?? "My model"} value={name.value} onInput={(value) => (name.value = value)} />
+      {scratch.value && (
+        <Choice
+          label="Kind of network"
+          value={kind.value}
+          options={(info.value?.architectures ?? []).map((each) => [each, KINDS[each] ?? each])}
+          onChange={(value) => (kind.value = value)}
+        />
+      )}
+      <Field
+        label="Minutes"
+        type="number"
+        min={0.05}
+        max={1440}
+        step="any"
+        value={minutes.value}
+        onInput={(value) => (minutes.value = value)}
+      />
+      <Field
+        label="Name of the model"
+        placeholder={sets.value.find((each) => each.id === set.value)?.name ?? "My model"}
+        value={name.value}
+        onInput={(value) => (name.value = value)}
+      />
       <div class="go">
-        <button type="submit" class="primary" disabled={!can || busy.value} aria-describedby={can ? undefined : "no-torch"}>
+        <button
+          type="submit"
+          class="primary"
+          disabled={!can || busy.value}
+          aria-describedby={can ? undefined : "no-torch"}
+        >
           Learn
         </button>
         {!can && (
           <p id="no-torch" class="hint">
-            Learning needs torch, which is not installed here. Type <code>{info.value?.how_to_train}</code> and start the studio again. Composing works without it.
+            Learning needs torch, which is not installed here. Type <code>{info.value?.how_to_train}</code>{" "}
+            and start the studio again. Composing works without it.
           </p>
         )}
       </div>

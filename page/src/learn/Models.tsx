@@ -38,19 +38,42 @@ function ModelRow({ model }: { model: Model }) {
   return (
     <li class="model">
       <div class="model-line">
-        {model.id === BUNDLED ? <b class="name">{model.name}</b> : <Name value={model.name} what="model" onChange={rename} />}
+        {model.id === BUNDLED ? (
+          <b class="name">{model.name}</b>
+        ) : (
+          <Name value={model.name} what="model" onChange={rename} />
+        )}
         <span class="row">
-          <button type="button" class="quiet" onClick={() => ((composeWith.value = model.id), open("compose"))}>
+          <button
+            type="button"
+            class="quiet"
+            onClick={() => ((composeWith.value = model.id), open("compose"))}
+          >
             Compose with it
           </button>
-          <button type="button" class="quiet" aria-expanded={Boolean(card.value)} onClick={() => (card.value ? (card.value = "") : void tried(async () => (card.value = await api.card(model.id))))}>
+          <button
+            type="button"
+            class="quiet"
+            aria-expanded={Boolean(card.value)}
+            onClick={() =>
+              card.value ? (card.value = "") : void tried(async () => (card.value = await api.card(model.id)))
+            }
+          >
             {card.value ? "Close its card" : "Card"}
           </button>
           {model.id !== BUNDLED && (
-            <Sure label={`Delete ${model.name}`} sure="Delete for good" icon="trash" small onSure={() => tried(async () => {
-              await api.deleteModel(model.id);
-              await refreshModels();
-            })} />
+            <Sure
+              label={`Delete ${model.name}`}
+              sure="Delete for good"
+              icon="trash"
+              small
+              onSure={() =>
+                tried(async () => {
+                  await api.deleteModel(model.id);
+                  await refreshModels();
+                })
+              }
+            />
           )}
         </span>
       </div>
@@ -66,8 +89,16 @@ function ModelRow({ model }: { model: Model }) {
 }
 
 function described(model: Model): string {
-  const minutes = model.minutes < 1.5 ? `${Math.round(model.minutes * 60)} seconds` : `${Math.round(model.minutes)} minutes`;
-  const parts = [model.architecture === "transformer" ? "Transformer" : model.architecture.toUpperCase(), `${model.pieces} pieces`, `${minutes} of learning`, `${model.nats_per_note.toFixed(2)} nats per note`];
+  const minutes =
+    model.minutes < 1.5
+      ? `${Math.round(model.minutes * 60)} seconds`
+      : `${Math.round(model.minutes)} minutes`;
+  const parts = [
+    model.architecture === "transformer" ? "Transformer" : model.architecture.toUpperCase(),
+    `${model.pieces} pieces`,
+    `${minutes} of learning`,
+    `${model.nats_per_note.toFixed(2)} nats per note`,
+  ];
   if (model.base) parts.push(`from the ${model.base} model`);
   const styles = model.styles.filter(Boolean);
   if (styles.length) parts.push(`styles: ${styles.join(", ")}`);

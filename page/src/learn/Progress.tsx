@@ -46,7 +46,11 @@ export function Progress({ training }: { training: Training }) {
         </ul>
       )}
       {training.model && (
-        <button type="button" class="primary" onClick={() => ((model.value = training.model!), open("compose"))}>
+        <button
+          type="button"
+          class="primary"
+          onClick={() => ((model.value = training.model!), open("compose"))}
+        >
           Compose with it
         </button>
       )}
@@ -55,10 +59,21 @@ export function Progress({ training }: { training: Training }) {
 }
 
 function words({ job, state, ended }: Training): string {
-  if (ended) return { done: "Learned.", stopped: "Stopped; what it learned is kept.", failed: "It failed." }[ended.state] ?? "";
-  if (job.state === "queued" && !state.share_done) return job.before ? `Waits for ${job.before} before it.` : "Begins …";
+  if (ended)
+    return (
+      { done: "Learned.", stopped: "Stopped; what it learned is kept.", failed: "It failed." }[ended.state] ??
+      ""
+    );
+  if (job.state === "queued" && !state.share_done)
+    return job.before ? `Waits for ${job.before} before it.` : "Begins …";
   if (!state.share_done) return "Begins …";
-  return [`${Math.round(state.share_done * 100)} %`, left(state.seconds_left ?? 0), state.notes_per_second && `${Math.round(state.notes_per_second).toLocaleString("en-GB")} notes a second`].filter(Boolean).join(" · ");
+  return [
+    `${Math.round(state.share_done * 100)} %`,
+    left(state.seconds_left ?? 0),
+    state.notes_per_second && `${Math.round(state.notes_per_second).toLocaleString("en-GB")} notes a second`,
+  ]
+    .filter(Boolean)
+    .join(" · ");
 }
 
 function CurvePicture({ curve }: { curve: Curve }) {
@@ -81,7 +96,8 @@ function CurvePicture({ curve }: { curve: Curve }) {
         ))}
       </svg>
       <figcaption class="hint">
-        <span class="key key-train" /> learned from <span class="key key-held" /> held out (nats per note; lower is better; large dots: best so far)
+        <span class="key key-train" /> learned from <span class="key key-held" /> held out (nats per note;
+        lower is better; large dots: best so far)
         <span class="curve-words">{described(curve)}</span>
       </figcaption>
     </figure>
@@ -91,11 +107,28 @@ function CurvePicture({ curve }: { curve: Curve }) {
 function SampleButton({ sample }: { sample: Sample }) {
   const problem = useSignal("");
   const id = `sample ${sample.id}`;
-  const live = isLive({ id, title: "", kind: "piece", source: null, score: null as never, complete: true }, "learn");
+  const live = isLive(
+    { id, title: "", kind: "piece", source: null, score: null as never, complete: true },
+    "learn",
+  );
   const hear = async () => {
     problem.value = "";
     try {
-      if (!live) player.load([{ id, title: sample.name, kind: "piece", source: sample.id, score: await api.pieceScore(sample.id), complete: true }], 0, "learn");
+      if (!live)
+        player.load(
+          [
+            {
+              id,
+              title: sample.name,
+              kind: "piece",
+              source: sample.id,
+              score: await api.pieceScore(sample.id),
+              complete: true,
+            },
+          ],
+          0,
+          "learn",
+        );
       player.toggle();
     } catch (error) {
       problem.value = told(error);

@@ -48,7 +48,9 @@ export interface Plot {
 }
 
 export function plot({ points }: Curve, { width, height, left, bottom }: Frame): Plot {
-  const values = points.flatMap(({ train, heldOut }) => [train, heldOut]).filter((each) => each !== null && Number.isFinite(each)) as number[];
+  const values = points
+    .flatMap(({ train, heldOut }) => [train, heldOut])
+    .filter((each) => each !== null && Number.isFinite(each)) as number[];
   const [low, high] = range(values);
   const x = (share: number) => left + share * (width - left - 8);
   const y = (nats: number) => 8 + ((high - nats) / (high - low)) * (height - bottom - 16);
@@ -63,7 +65,9 @@ export function plot({ points }: Curve, { width, height, left, bottom }: Frame):
   return {
     train: line((point) => point.train),
     heldOut: line((point) => point.heldOut),
-    dots: points.filter((point) => point.heldOut !== null).map((point) => ({ x: x(point.share), y: y(point.heldOut!), best: point.best })),
+    dots: points
+      .filter((point) => point.heldOut !== null)
+      .map((point) => ({ x: x(point.share), y: y(point.heldOut!), best: point.best })),
     ticks,
   };
 }
@@ -82,7 +86,9 @@ export function described({ points, memorising }: Curve): string {
   const [first, last] = [measured[0]!.heldOut!, measured.at(-1)!.heldOut!];
   const best = Math.min(...measured.map((point) => point.heldOut!));
   const train = points.findLast((point) => point.train !== null)?.train;
-  const parts = [`On held-out pieces ${first.toFixed(2)} nats per note at first, ${last.toFixed(2)} now, ${best.toFixed(2)} at best`];
+  const parts = [
+    `On held-out pieces ${first.toFixed(2)} nats per note at first, ${last.toFixed(2)} now, ${best.toFixed(2)} at best`,
+  ];
   if (train !== undefined && train !== null) parts.push(`${train.toFixed(2)} on those it learns from`);
   return `${parts.join("; ")}.${memorising ? " It may be memorising." : ""}`;
 }

@@ -52,7 +52,15 @@ export function dismiss(id: string): void {
 function watch(job: Job): void {
   if (followed.has(job.id)) return;
   followed.add(job.id);
-  const begun: Training = { job, state: job.progress, curve: NO_CURVE, samples: [], ended: null, model: null, problem: "" };
+  const begun: Training = {
+    job,
+    state: job.progress,
+    curve: NO_CURVE,
+    samples: [],
+    ended: null,
+    model: null,
+    problem: "",
+  };
   trainings.value = [begun, ...trainings.peek()];
   follow(job.id, (notice) => change(job.id, (before) => after(before, notice)), new AbortController().signal)
     .catch((error: unknown) => change(job.id, (before) => ({ ...before, problem: told(error) })))
@@ -67,8 +75,16 @@ function after(before: Training, { event, data }: Told): Training {
     case "progress":
     case "evaluation": {
       const state = data as TrainState;
-      if (event === "evaluation") say(`${Math.round((state.share_done ?? 0) * 100)} percent learned; ${state.held_out_nats?.toFixed(2)} nats per note on held-out pieces.${state.memorising ? " It may be memorising." : ""}`);
-      return { ...before, job: { ...before.job, state: "running" }, state: { ...before.state, ...state }, curve: withState(before.curve, state) };
+      if (event === "evaluation")
+        say(
+          `${Math.round((state.share_done ?? 0) * 100)} percent learned; ${state.held_out_nats?.toFixed(2)} nats per note on held-out pieces.${state.memorising ? " It may be memorising." : ""}`,
+        );
+      return {
+        ...before,
+        job: { ...before.job, state: "running" },
+        state: { ...before.state, ...state },
+        curve: withState(before.curve, state),
+      };
     }
     case "piece":
       return { ...before, samples: [...before.samples, data as Sample] };

@@ -23,7 +23,8 @@ export function DropZone({ onFound, busy }: { onFound: (found: Found[]) => void;
       onDrop={(event) => {
         event.preventDefault();
         over.value = false;
-        if (event.dataTransfer) void dropped(event.dataTransfer.items).then((found) => onFound(wanted(found)));
+        if (event.dataTransfer)
+          void dropped(event.dataTransfer.items).then((found) => onFound(wanted(found)));
       }}
     >
       <Icon name="folder" />
@@ -41,8 +42,24 @@ export function DropZone({ onFound, busy }: { onFound: (found: Found[]) => void;
       <p class="hint" role="status">
         {busy || ".mid and .zip; folders become styles"}
       </p>
-      <input ref={files} type="file" hidden multiple accept=".mid,.midi,.kar,.zip" aria-label="Files" onChange={(event) => take(event.currentTarget)} />
-      <input ref={folder} type="file" hidden multiple aria-label="Folder" {...{ webkitdirectory: true }} onChange={(event) => take(event.currentTarget)} />
+      <input
+        ref={files}
+        type="file"
+        hidden
+        multiple
+        accept=".mid,.midi,.kar,.zip"
+        aria-label="Files"
+        onChange={(event) => take(event.currentTarget)}
+      />
+      <input
+        ref={folder}
+        type="file"
+        hidden
+        multiple
+        aria-label="Folder"
+        {...{ webkitdirectory: true }}
+        onChange={(event) => take(event.currentTarget)}
+      />
     </div>
   );
 }

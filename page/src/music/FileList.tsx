@@ -15,7 +15,13 @@ const OWNER = "music";
 const SHOWN_AT_ONCE = 100;
 const USES: Task[] = ["prompt", "infill", "vary", "humanise", "orchestrate"];
 
-export function FileList({ files, onRemove }: { files: MusicFile[]; onRemove: (id: string) => Promise<void> }) {
+export function FileList({
+  files,
+  onRemove,
+}: {
+  files: MusicFile[];
+  onRemove: (id: string) => Promise<void>;
+}) {
   const most = useSignal(SHOWN_AT_ONCE);
   const only = useSignal(false);
   const left = files.filter((each) => each.verdict !== "ok");
@@ -24,7 +30,11 @@ export function FileList({ files, onRemove }: { files: MusicFile[]; onRemove: (i
     <>
       {left.length > 0 && left.length < files.length && (
         <label class="check">
-          <input type="checkbox" checked={only.value} onChange={(event) => (only.value = event.currentTarget.checked)} />
+          <input
+            type="checkbox"
+            checked={only.value}
+            onChange={(event) => (only.value = event.currentTarget.checked)}
+          />
           <span>Only the {left.length} that are left out</span>
         </label>
       )}
@@ -51,7 +61,14 @@ function FileRow({ file, onRemove }: { file: MusicFile; onRemove: () => Promise<
   const get = async () => {
     problem.value = "";
     try {
-      song.value ??= { id: `file ${file.id}`, title: file.name, kind: "file", source: file.id, score: await api.fileScore(file.id), complete: true };
+      song.value ??= {
+        id: `file ${file.id}`,
+        title: file.name,
+        kind: "file",
+        source: file.id,
+        score: await api.fileScore(file.id),
+        complete: true,
+      };
     } catch (error) {
       problem.value = told(error);
     }
@@ -79,7 +96,12 @@ function FileRow({ file, onRemove }: { file: MusicFile; onRemove: () => Promise<
   return (
     <li class="file">
       <div class="file-line">
-        <IconButton icon={live && playing.value ? "pause" : "play"} label={`${live && playing.value ? "Pause" : "Hear"} ${file.name}`} disabled={!readableFile} onClick={() => void hear()} />
+        <IconButton
+          icon={live && playing.value ? "pause" : "play"}
+          label={`${live && playing.value ? "Pause" : "Hear"} ${file.name}`}
+          disabled={!readableFile}
+          onClick={() => void hear()}
+        />
         <div class="file-what">
           <span class="file-name">
             <b>{file.name}</b>
@@ -96,7 +118,13 @@ function FileRow({ file, onRemove }: { file: MusicFile; onRemove: () => Promise<
         </div>
         <div class="file-tools">
           {readableFile && (
-            <button type="button" class="quiet" aria-expanded={opened.value} aria-label={`${opened.value ? "Close" : "See"} ${file.name}`} onClick={() => void see()}>
+            <button
+              type="button"
+              class="quiet"
+              aria-expanded={opened.value}
+              aria-label={`${opened.value ? "Close" : "See"} ${file.name}`}
+              onClick={() => void see()}
+            >
               {opened.value ? "Close" : "See"}
             </button>
           )}

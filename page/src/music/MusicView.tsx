@@ -65,7 +65,14 @@ export function MusicView() {
   return (
     <div class="music">
       <section class="panel sets" aria-label="Sets">
-        {sets.value.length > 0 && <Choice label="Set" value={chosenSet.value ?? ""} options={[...sets.value.map((each) => [each.id, each.name] as const), ["", "A new set …"]]} onChange={(id) => void tried(() => show(id || null))} />}
+        {sets.value.length > 0 && (
+          <Choice
+            label="Set"
+            value={chosenSet.value ?? ""}
+            options={[...sets.value.map((each) => [each.id, each.name] as const), ["", "A new set …"]]}
+            onChange={(id) => void tried(() => show(id || null))}
+          />
+        )}
         <DropZone onFound={(found) => void take(found)} busy={progress.value} />
         <Problem text={problem.value} />
         {problems.value.map((text) => (
@@ -76,30 +83,52 @@ export function MusicView() {
         <>
           <section class="panel set" aria-label={now.name}>
             <div class="set-top">
-              <Name value={now.name} what="set" level="h2" onChange={async (name) => {
-                await api.renameSet(now.id, name);
-                await refreshSets();
-                await show(now.id);
-              }} />
+              <Name
+                value={now.name}
+                what="set"
+                level="h2"
+                onChange={async (name) => {
+                  await api.renameSet(now.id, name);
+                  await refreshSets();
+                  await show(now.id);
+                }}
+              />
               <span class="row">
-                <button type="button" class="primary" disabled={!now.totals.pieces} onClick={() => (learnFrom.value = now.id, open("learn"))}>
+                <button
+                  type="button"
+                  class="primary"
+                  disabled={!now.totals.pieces}
+                  onClick={() => ((learnFrom.value = now.id), open("learn"))}
+                >
                   Learn from this
                 </button>
-                <Sure label="Delete set" sure="Delete for good" icon="trash" onSure={() => tried(async () => {
-                  await api.deleteSet(now.id);
-                  await refreshSets();
-                  await show(sets.peek()[0]?.id ?? null);
-                })} />
+                <Sure
+                  label="Delete set"
+                  sure="Delete for good"
+                  icon="trash"
+                  onSure={() =>
+                    tried(async () => {
+                      await api.deleteSet(now.id);
+                      await refreshSets();
+                      await show(sets.peek()[0]?.id ?? null);
+                    })
+                  }
+                />
               </span>
             </div>
             <Preview totals={now.totals} files={now.files.length} />
           </section>
           <section class="panel" aria-label="Files">
             <h2>Files</h2>
-            <FileList files={now.files} onRemove={(id) => tried(async () => {
-              await api.deleteFile(id);
-              await show(now.id);
-            })} />
+            <FileList
+              files={now.files}
+              onRemove={(id) =>
+                tried(async () => {
+                  await api.deleteFile(id);
+                  await show(now.id);
+                })
+              }
+            />
           </section>
         </>
       )}
@@ -110,7 +139,10 @@ export function MusicView() {
       )}
       {!now && !chosenSet.value && !progress.value && (
         <Empty title="Bring the music that you like">
-          <p>Drop MIDI files, a folder or a zip above. Folders become styles. Every file is read and judged, and stays on this machine.</p>
+          <p>
+            Drop MIDI files, a folder or a zip above. Folders become styles. Every file is read and judged,
+            and stays on this machine.
+          </p>
         </Empty>
       )}
     </div>

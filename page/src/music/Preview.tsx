@@ -7,11 +7,16 @@ const ROWS = 5;
 export function Preview({ totals, files }: { totals: Totals; files: number }) {
   // Files that could not be read are not among the totals.
   const skipped = files - totals.pieces;
-  const styles = Object.fromEntries(Object.entries(totals.styles).map(([name, count]) => [name || "no folder", count]));
+  const styles = Object.fromEntries(
+    Object.entries(totals.styles).map(([name, count]) => [name || "no folder", count]),
+  );
   return (
     <>
       <dl class="totals">
-        <Total what={totals.pieces === 1 ? "piece to learn from" : "pieces to learn from"} value={String(totals.pieces)} />
+        <Total
+          what={totals.pieces === 1 ? "piece to learn from" : "pieces to learn from"}
+          value={String(totals.pieces)}
+        />
         <Total what="left out" value={String(skipped)} />
         <Total what="notes" value={totals.notes.toLocaleString("en-GB")} />
         <Total what="of music" value={length(totals.hours)} />
@@ -30,7 +35,11 @@ export function Preview({ totals, files }: { totals: Totals; files: number }) {
 
 function length(hours: number): string {
   const minutes = Math.round(hours * 60);
-  return minutes < 1 ? `${Math.round(hours * 3600)} s` : minutes < 90 ? `${minutes} min` : `${hours.toFixed(1)} h`;
+  return minutes < 1
+    ? `${Math.round(hours * 3600)} s`
+    : minutes < 90
+      ? `${minutes} min`
+      : `${hours.toFixed(1)} h`;
 }
 
 function Total({ what, value }: { what: string; value: string }) {
@@ -42,7 +51,15 @@ function Total({ what, value }: { what: string; value: string }) {
   );
 }
 
-function Share({ title, counts, name = (text) => text }: { title: string; counts: Record<string, number>; name?: (text: string) => string }) {
+function Share({
+  title,
+  counts,
+  name = (text) => text,
+}: {
+  title: string;
+  counts: Record<string, number>;
+  name?: (text: string) => string;
+}) {
   const rows = Object.entries(counts).sort((a, b) => b[1] - a[1]);
   const most = rows[0]?.[1] ?? 1;
   const rest = rows.length - ROWS;

@@ -18,7 +18,9 @@ export async function dropped(items: DataTransferItemList): Promise<Found[]> {
 async function walked(entry: FileSystemEntry, folder: string): Promise<Found[]> {
   const path = folder ? `${folder}/${entry.name}` : entry.name;
   if (entry.isFile) {
-    const file = await new Promise<File>((found, failed) => (entry as FileSystemFileEntry).file(found, failed));
+    const file = await new Promise<File>((found, failed) =>
+      (entry as FileSystemFileEntry).file(found, failed),
+    );
     return [{ path, file }];
   }
   const found: Found[] = [];
@@ -38,11 +40,17 @@ export function chosen(files: FileList): Found[] {
 
 /** Hidden files, as systems leave them in folders, are nobody's music. */
 export function wanted(found: Found[]): Found[] {
-  return found.filter(({ path }) => !path.split("/").some((part) => part.startsWith(".") || part === "__MACOSX"));
+  return found.filter(
+    ({ path }) => !path.split("/").some((part) => part.startsWith(".") || part === "__MACOSX"),
+  );
 }
 
 /** In portions of bounded size and number. */
-export function portions<T extends { file: { size: number } }>(found: T[], bytes = PORTION_BYTES, files = PORTION_FILES): T[][] {
+export function portions<T extends { file: { size: number } }>(
+  found: T[],
+  bytes = PORTION_BYTES,
+  files = PORTION_FILES,
+): T[][] {
   const all: T[][] = [];
   let size = Infinity;
   for (const each of found) {

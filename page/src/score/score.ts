@@ -40,13 +40,15 @@ export function merged(before: Columns | null, draft: Draft): Columns {
     velocity: [],
     instrument: [],
   };
-  for (const name of NOTE_COLUMNS) columns[name] = [...(before?.[name].slice(0, draft.from) ?? []), ...draft[name]];
+  for (const name of NOTE_COLUMNS)
+    columns[name] = [...(before?.[name].slice(0, draft.from) ?? []), ...draft[name]];
   return columns;
 }
 
 /** Ticks of the bar lines from 0 to the first at or after `end`; a new metre starts a bar. */
 export function barLines(metres: Columns["metres"], ticksPerQuarter: number, end: number): number[] {
-  const changes = metres.length && metres[0]![0] === 0 ? metres : ([[0, 4, 4], ...metres] as Columns["metres"]);
+  const changes =
+    metres.length && metres[0]![0] === 0 ? metres : ([[0, 4, 4], ...metres] as Columns["metres"]);
   const lines: number[] = [];
   changes.forEach(([tick, numerator, denominator], index) => {
     const length = Math.max(1, Math.round((4 * ticksPerQuarter * numerator) / denominator));

@@ -18,14 +18,31 @@ export function Mixer({ score, live }: { score: Score; live: boolean }) {
         const name = readable(score.instruments[instrument] ?? "");
         return (
           <li key={instrument} class={`track ${live && !isHeard(instrument) ? "track-silent" : ""}`}>
-            <span class={`swatch ${instrument >= FIRST_KIT ? "swatch-drum" : ""} ${place >= TRACK_COLOURS ? "swatch-hollow" : ""}`} style={{ "--colour": `var(--track-${(place % TRACK_COLOURS) + 1})` }} />
+            <span
+              class={`swatch ${instrument >= FIRST_KIT ? "swatch-drum" : ""} ${place >= TRACK_COLOURS ? "swatch-hollow" : ""}`}
+              style={{ "--colour": `var(--track-${(place % TRACK_COLOURS) + 1})` }}
+            />
             <span class="track-name">{name}</span>
             {live && (
               <>
-                <button type="button" class="letter" aria-pressed={muted.value.has(instrument)} aria-label={`Mute ${name}`} title={`Mute ${name}`} onClick={() => (muted.value = toggled(muted.value, instrument))}>
+                <button
+                  type="button"
+                  class="letter"
+                  aria-pressed={muted.value.has(instrument)}
+                  aria-label={`Mute ${name}`}
+                  title={`Mute ${name}`}
+                  onClick={() => (muted.value = toggled(muted.value, instrument))}
+                >
                   M
                 </button>
-                <button type="button" class="letter" aria-pressed={solo.value.has(instrument)} aria-label={`Solo ${name}`} title={`Solo ${name}`} onClick={() => (solo.value = toggled(solo.value, instrument))}>
+                <button
+                  type="button"
+                  class="letter"
+                  aria-pressed={solo.value.has(instrument)}
+                  aria-label={`Solo ${name}`}
+                  title={`Solo ${name}`}
+                  onClick={() => (solo.value = toggled(solo.value, instrument))}
+                >
                   S
                 </button>
               </>

@@ -29,7 +29,13 @@ export function Verdict({ piece }: { piece: Piece }) {
 export function OriginalityNote({ piece }: { piece: Piece }) {
   const problem = useSignal("");
   const found = piece.sidecar.originality;
-  if (!found) return <p class="hint">Nothing is known of its originality: its notes are those of its source, or its model has no index of what it learned from.</p>;
+  if (!found)
+    return (
+      <p class="hint">
+        Nothing is known of its originality: its notes are those of its source, or its model has no index of
+        what it learned from.
+      </p>
+    );
   const listen = async (there: boolean) => {
     problem.value = "";
     try {
@@ -38,9 +44,25 @@ export function OriginalityNote({ piece }: { piece: Piece }) {
       if (!score) throw new Error(`The notes of ${origin.piece} are not at hand any more.`);
       const [first, last] = there ? origin.bars_there : origin.bars;
       const title = `${there ? origin.piece : piece.name}, ${bars([first, last])}`;
-      player.load([{ id: `${there ? "origin" : "passage"} ${piece.id}`, title, kind: there ? "origin" : "piece", source: there ? null : piece.id, score, complete: true }], 0, "origin");
+      player.load(
+        [
+          {
+            id: `${there ? "origin" : "passage"} ${piece.id}`,
+            title,
+            kind: there ? "origin" : "piece",
+            source: there ? null : piece.id,
+            score,
+            complete: true,
+          },
+        ],
+        0,
+        "origin",
+      );
       player.seek(barStart(score, first));
-      loop.value = { from: barStart(score, first), until: Math.min(quartersOf(score), barStart(score, last + 1)) };
+      loop.value = {
+        from: barStart(score, first),
+        until: Math.min(quartersOf(score), barStart(score, last + 1)),
+      };
       await player.play();
     } catch (error) {
       problem.value = told(error);
@@ -53,12 +75,15 @@ export function OriginalityNote({ piece }: { piece: Piece }) {
         <Verdict piece={piece} />{" "}
         {longest ? (
           <>
-            Shares at most {longest.notes} notes in a row, {bars(longest.bars)}, with <b>{longest.piece}</b>, {bars(longest.bars_there)}; {percent(share)} of it in all.
+            Shares at most {longest.notes} notes in a row, {bars(longest.bars)}, with <b>{longest.piece}</b>,{" "}
+            {bars(longest.bars_there)}; {percent(share)} of it in all.
           </>
         ) : (
           <>Shares no passage with what its model learned from.</>
         )}{" "}
-        <span class="hint">95 in 100 pieces by people share at most {Math.round(people.notes[1])} notes.</span>
+        <span class="hint">
+          95 in 100 pieces by people share at most {Math.round(people.notes[1])} notes.
+        </span>
       </p>
       {longest && (
         <div class="row" role="group" aria-label="Hear the passage">

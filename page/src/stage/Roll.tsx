@@ -5,7 +5,17 @@ import { type Score, barAt, barCount, barStart, players, quartersOf } from "../s
 import { dark } from "../theme";
 import { Icon } from "../ui/icons";
 import { drawBars, drawEdges, drawGrid, drawNotes, drawPlayhead, inkOf, sized } from "./draw";
-import { type View, atFirst, barsBetween, held, keysOf, noteAt, quarterAtX, turned, zoomed } from "./geometry";
+import {
+  type View,
+  atFirst,
+  barsBetween,
+  held,
+  keysOf,
+  noteAt,
+  quarterAtX,
+  turned,
+  zoomed,
+} from "./geometry";
 import { type Song, isHeard, loop, moved, muted, player, playing, solo } from "./player";
 import { keyName, trackNumber } from "./tracks";
 
@@ -67,7 +77,11 @@ export function Roll({ song, live, label, chosen = [], onChoose, expected, tall 
     const around = props.value.live ? loop.value : null;
     const hears = props.value.live ? heardNow() : () => true;
     drawGrid(context, seen, score, ink);
-    if (around) drawBars(context, seen, score, [barsBetween(score, around.from, around.until)], { ...ink, chosen: ink.accent });
+    if (around)
+      drawBars(context, seen, score, [barsBetween(score, around.from, around.until)], {
+        ...ink,
+        chosen: ink.accent,
+      });
     drawNotes(context, seen, score, ink, trackNumber(score), hears);
     drawBars(context, seen, score, props.value.chosen, ink);
     drawEdges(context, seen, ink);
@@ -105,7 +119,8 @@ export function Roll({ song, live, label, chosen = [], onChoose, expected, tall 
     part.value = wide >= length() - 1e-6 ? null : { from: start, span: wide };
   };
   const shift = (quarters: number) => {
-    if (part.peek()) part.value = { ...part.peek()!, from: held(part.peek()!.from + quarters, part.peek()!.span, length()) };
+    if (part.peek())
+      part.value = { ...part.peek()!, from: held(part.peek()!.from + quarters, part.peek()!.span, length()) };
   };
 
   const point = (event: PointerEvent | WheelEvent) => {
@@ -141,7 +156,11 @@ export function Roll({ song, live, label, chosen = [], onChoose, expected, tall 
   const choose = (a: number, b: number) => {
     const [first, last] = barsBetween(song.score, a, b);
     if (onChoose) onChoose(first, last);
-    else if (live) loop.value = { from: barStart(song.score, first), until: Math.min(barStart(song.score, last + 1), quartersOf(song.score)) };
+    else if (live)
+      loop.value = {
+        from: barStart(song.score, first),
+        until: Math.min(barStart(song.score, last + 1), quartersOf(song.score)),
+      };
   };
   const wheel = (event: WheelEvent) => {
     if (event.ctrlKey || event.metaKey) zoom(Math.exp(event.deltaY / 200), point(event).quarter);
@@ -151,10 +170,16 @@ export function Roll({ song, live, label, chosen = [], onChoose, expected, tall 
     event.preventDefault();
   };
   const key = (event: KeyboardEvent) => {
-    const bars: Record<string, number> = { ArrowLeft: bar.peek() - 1, ArrowRight: bar.peek() + 1, Home: 1, End: barCount(song.score) };
+    const bars: Record<string, number> = {
+      ArrowLeft: bar.peek() - 1,
+      ArrowRight: bar.peek() + 1,
+      Home: 1,
+      End: barCount(song.score),
+    };
     if (event.key === "+" || event.key === "=") zoom(0.5);
     else if (event.key === "-") zoom(2);
-    else if (event.key in bars && live && !event.ctrlKey && !event.altKey) player.seek(barStart(song.score, Math.max(1, bars[event.key]!)));
+    else if (event.key in bars && live && !event.ctrlKey && !event.altKey)
+      player.seek(barStart(song.score, Math.max(1, bars[event.key]!)));
     else return;
     event.preventDefault();
     event.stopPropagation();
@@ -190,19 +215,45 @@ export function Roll({ song, live, label, chosen = [], onChoose, expected, tall 
           onKeyDown={key}
         />
         {hint.value && (
-          <div class="roll-hint" style={{ left: `${Math.min(hint.value.x + 12, size.value[0] - 150)}px`, top: `${hint.value.y + 14}px` }}>
+          <div
+            class="roll-hint"
+            style={{
+              left: `${Math.min(hint.value.x + 12, size.value[0] - 150)}px`,
+              top: `${hint.value.y + 14}px`,
+            }}
+          >
             {hint.value.text}
           </div>
         )}
       </div>
       <div class="roll-tools">
-        <button type="button" class="icon-button" aria-label="Zoom out" title="Zoom out (−)" disabled={!part.value} onClick={() => zoom(2)}>
+        <button
+          type="button"
+          class="icon-button"
+          aria-label="Zoom out"
+          title="Zoom out (−)"
+          disabled={!part.value}
+          onClick={() => zoom(2)}
+        >
           <Icon name="minus" />
         </button>
-        <button type="button" class="icon-button" aria-label="Zoom in" title="Zoom in (+)" onClick={() => zoom(0.5)}>
+        <button
+          type="button"
+          class="icon-button"
+          aria-label="Zoom in"
+          title="Zoom in (+)"
+          onClick={() => zoom(0.5)}
+        >
           <Icon name="plus" />
         </button>
-        <button type="button" class="icon-button" aria-label="Show all" title="Show all" disabled={!part.value} onClick={() => (part.value = null)}>
+        <button
+          type="button"
+          class="icon-button"
+          aria-label="Show all"
+          title="Show all"
+          disabled={!part.value}
+          onClick={() => (part.value = null)}
+        >
           <Icon name="fit" />
         </button>
         {part.value && (
@@ -214,7 +265,9 @@ export function Roll({ song, live, label, chosen = [], onChoose, expected, tall 
             max={Math.max(0.001, length() - part.value.span)}
             step="any"
             value={part.value.from}
-            onInput={(event) => (part.value = { from: Number(event.currentTarget.value), span: part.peek()!.span })}
+            onInput={(event) =>
+              (part.value = { from: Number(event.currentTarget.value), span: part.peek()!.span })
+            }
           />
         )}
       </div>
@@ -233,8 +286,24 @@ export function SmallRoll({ score, expected }: { score: Score; expected?: number
     if (!element) return;
     const { width, height } = element.getBoundingClientRect();
     const [low, high] = keysOf([state.value.score]);
-    const seen = { from: 0, span: lengthOf(state.value.score, state.value.expected), low, high, width, height, ruler: 0, left: 0 };
-    drawNotes(sized(element, width, height), seen, state.value.score, inkOf(element), trackNumber(state.value.score), () => true);
+    const seen = {
+      from: 0,
+      span: lengthOf(state.value.score, state.value.expected),
+      low,
+      high,
+      width,
+      height,
+      ruler: 0,
+      left: 0,
+    };
+    drawNotes(
+      sized(element, width, height),
+      seen,
+      state.value.score,
+      inkOf(element),
+      trackNumber(state.value.score),
+      () => true,
+    );
   });
   return <canvas class="small-roll" ref={canvas} aria-hidden="true" />;
 }

@@ -47,7 +47,13 @@ export function Sheet({ song, live }: { song: Song; live: boolean }) {
   });
 
   return (
-    <div class="sheet" tabIndex={0} role="region" aria-label={`Sheet music of ${song.title}`} aria-busy={busy.value}>
+    <div
+      class="sheet"
+      tabIndex={0}
+      role="region"
+      aria-label={`Sheet music of ${song.title}`}
+      aria-busy={busy.value}
+    >
       {busy.value && <p class="hint">Engraving …</p>}
       <Problem text={problem.value} />
       <div ref={paper} class="sheet-paper" />
@@ -55,8 +61,13 @@ export function Sheet({ song, live }: { song: Song; live: boolean }) {
   );
 }
 
-async function engrave(paper: HTMLElement, song: Song, isGone: () => boolean): Promise<OpenSheetMusicDisplay | null> {
-  if (song.kind !== "piece" || !song.source) throw new Error("Sheet music is made of composed pieces, once they are ready.");
+async function engrave(
+  paper: HTMLElement,
+  song: Song,
+  isGone: () => boolean,
+): Promise<OpenSheetMusicDisplay | null> {
+  if (song.kind !== "piece" || !song.source)
+    throw new Error("Sheet music is made of composed pieces, once they are ready.");
   const [{ OpenSheetMusicDisplay: Display }, text] = await Promise.all([
     import("opensheetmusicdisplay"),
     api.file(`/api/pieces/${song.source}.musicxml`).then((blob) => blob.text()),
@@ -72,7 +83,9 @@ async function engrave(paper: HTMLElement, song: Song, isGone: () => boolean): P
     drawPartNames: true,
     defaultColorMusic: ink.color,
     followCursor: false,
-    cursorsOptions: [{ type: 0, color: ink.getPropertyValue("--playhead").trim() || "#c33", alpha: 0.4, follow: false }],
+    cursorsOptions: [
+      { type: 0, color: ink.getPropertyValue("--playhead").trim() || "#c33", alpha: 0.4, follow: false },
+    ],
   });
   await display.load(text);
   if (isGone()) return null;

@@ -39,7 +39,15 @@ export function Stage({ song, by, chosen, onChoose, expected }: Props) {
       {showsSheet.value ? (
         <Sheet key={song.id} song={song} live={live} />
       ) : (
-        <Roll song={song} live={live} label={`Piano roll of ${song.title}`} tall {...(chosen ? { chosen } : {})} onChoose={onChoose} {...(expected ? { expected } : {})} />
+        <Roll
+          song={song}
+          live={live}
+          label={`Piano roll of ${song.title}`}
+          tall
+          {...(chosen ? { chosen } : {})}
+          onChoose={onChoose}
+          {...(expected ? { expected } : {})}
+        />
       )}
     </div>
   );

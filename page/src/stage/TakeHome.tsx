@@ -7,7 +7,13 @@ import { info } from "../state";
 import { Icon } from "../ui/icons";
 import { Problem } from "../ui/parts";
 
-const WORDS: Record<string, string> = { ".mid": "MIDI", ".wav": "Sound", ".musicxml": "Notes for notation programs", ".svg": "Picture of the roll", ".json": "Settings and figures" };
+const WORDS: Record<string, string> = {
+  ".mid": "MIDI",
+  ".wav": "Sound",
+  ".musicxml": "Notes for notation programs",
+  ".svg": "Picture of the roll",
+  ".json": "Settings and figures",
+};
 const ORDER = [".mid", ".wav", ".musicxml", ".svg", ".json"];
 
 /** Downloads go through fetch, since a bare link carries no token. */
@@ -32,10 +38,13 @@ export function TakeHome({ id, title }: { id: string; title: string }) {
   useEffect(() => {
     let gone = false;
     let address = "";
-    api.file(`/api/pieces/${id}.mid`).then((blob) => {
-      if (gone) return;
-      midi.value = address = URL.createObjectURL(new Blob([blob], { type: "audio/midi" }));
-    }, () => undefined);
+    api.file(`/api/pieces/${id}.mid`).then(
+      (blob) => {
+        if (gone) return;
+        midi.value = address = URL.createObjectURL(new Blob([blob], { type: "audio/midi" }));
+      },
+      () => undefined,
+    );
     return () => {
       gone = true;
       if (address) URL.revokeObjectURL(address);
@@ -62,17 +71,32 @@ export function TakeHome({ id, title }: { id: string; title: string }) {
         class="drag"
         draggable={Boolean(midi.value)}
         title="Drag this into a music program"
-        onDragStart={(event) => event.dataTransfer?.setData("DownloadURL", `audio/midi:${name}.mid:${midi.value}`)}
+        onDragStart={(event) =>
+          event.dataTransfer?.setData("DownloadURL", `audio/midi:${name}.mid:${midi.value}`)
+        }
       >
         <Icon name="more" />
         Drag to your DAW
       </span>
       {formats.map((each) => (
-        <button type="button" key={each} class="quiet" title={WORDS[each]} aria-label={`Save ${each} (${WORDS[each]})`} disabled={busy.value === `${name}${each}`} onClick={() => void take(`/api/pieces/${id}${each}`, `${name}${each}`)}>
+        <button
+          type="button"
+          key={each}
+          class="quiet"
+          title={WORDS[each]}
+          aria-label={`Save ${each} (${WORDS[each]})`}
+          disabled={busy.value === `${name}${each}`}
+          onClick={() => void take(`/api/pieces/${id}${each}`, `${name}${each}`)}
+        >
           {each}
         </button>
       ))}
-      <button type="button" class="quiet" disabled={busy.value === `${name}.zip`} onClick={() => void take(`/api/pieces.zip?id=${id}`, `${name}.zip`)}>
+      <button
+        type="button"
+        class="quiet"
+        disabled={busy.value === `${name}.zip`}
+        onClick={() => void take(`/api/pieces.zip?id=${id}`, `${name}.zip`)}
+      >
         <Icon name="download" />
         All as zip
       </button>

@@ -16,7 +16,10 @@ export function toggleLoop(): void {
   // Four bars from here on, to be drawn longer or shorter on the roll.
   const first = barAt(now.score, player.position());
   const last = Math.min(barCount(now.score), first + 3);
-  loop.value = { from: barStart(now.score, first), until: Math.min(barStart(now.score, last + 1), quartersOf(now.score)) };
+  loop.value = {
+    from: barStart(now.score, first),
+    until: Math.min(barStart(now.score, last + 1), quartersOf(now.score)),
+  };
 }
 
 /** Let the loop begin, or end, with the bar that is heard. */
@@ -24,7 +27,10 @@ export function setLoop(edge: "from" | "until"): void {
   const now = song.peek();
   if (!now) return;
   const bar = barAt(now.score, player.position());
-  const [from, until] = [barStart(now.score, bar), Math.min(barStart(now.score, bar + 1), quartersOf(now.score))];
+  const [from, until] = [
+    barStart(now.score, bar),
+    Math.min(barStart(now.score, bar + 1), quartersOf(now.score)),
+  ];
   const before = loop.peek() ?? { from: 0, until: quartersOf(now.score) };
   if (edge === "from") loop.value = { from, until: before.until > from ? before.until : until };
   else loop.value = { from: before.from < until ? before.from : from, until };
@@ -51,10 +57,25 @@ export function Transport() {
     <section class="transport" aria-label="Player">
       <div class="transport-main">
         <IconButton icon="start" label="To the start" onClick={() => player.seek(0)} />
-        <button type="button" class="play" aria-label={playing.value ? "Pause" : "Play"} title={playing.value ? "Pause (space)" : "Play (space)"} onClick={() => player.toggle()}>
+        <button
+          type="button"
+          class="play"
+          aria-label={playing.value ? "Pause" : "Play"}
+          title={playing.value ? "Pause (space)" : "Play (space)"}
+          onClick={() => player.toggle()}
+        >
           <Icon name={playing.value ? "pause" : "play"} />
         </button>
-        <IconButton icon="loop" label={around ? `Loop bars ${barAt(now.score, around.from)} to ${barAt(now.score, around.until - 1e-3)}` : "Loop four bars from here (L)"} pressed={Boolean(around)} onClick={toggleLoop} />
+        <IconButton
+          icon="loop"
+          label={
+            around
+              ? `Loop bars ${barAt(now.score, around.from)} to ${barAt(now.score, around.until - 1e-3)}`
+              : "Loop four bars from here (L)"
+          }
+          pressed={Boolean(around)}
+          onClick={toggleLoop}
+        />
       </div>
       <div class="transport-place">
         <div class="transport-title">
@@ -83,17 +104,40 @@ export function Transport() {
           }}
         />
       </div>
-      <button type="button" class="icon-button transport-more" aria-label="Tempo and volume" aria-expanded={how.value} onClick={() => (how.value = !how.value)}>
+      <button
+        type="button"
+        class="icon-button transport-more"
+        aria-label="Tempo and volume"
+        aria-expanded={how.value}
+        onClick={() => (how.value = !how.value)}
+      >
         <Icon name="more" />
       </button>
       <div class={`transport-how ${how.value ? "transport-how-open" : ""}`}>
         <label>
           <span>Tempo {Math.round(speed.value * 100)} %</span>
-          <input type="range" min={0.5} max={1.5} step={0.05} value={speed.value} onInput={(event) => (speed.value = Number(event.currentTarget.value))} onDblClick={() => (speed.value = 1)} aria-valuetext={`${Math.round(speed.value * 100)} %, ${Math.round(tempo.tempo(place.value) * speed.value)} quarters a minute`} />
+          <input
+            type="range"
+            min={0.5}
+            max={1.5}
+            step={0.05}
+            value={speed.value}
+            onInput={(event) => (speed.value = Number(event.currentTarget.value))}
+            onDblClick={() => (speed.value = 1)}
+            aria-valuetext={`${Math.round(speed.value * 100)} %, ${Math.round(tempo.tempo(place.value) * speed.value)} quarters a minute`}
+          />
         </label>
         <label>
           <span>Volume</span>
-          <input type="range" min={0} max={1} step={0.05} value={volume.value} onInput={(event) => (volume.value = Number(event.currentTarget.value))} aria-valuetext={`${Math.round(volume.value * 100)} %`} />
+          <input
+            type="range"
+            min={0}
+            max={1}
+            step={0.05}
+            value={volume.value}
+            onInput={(event) => (volume.value = Number(event.currentTarget.value))}
+            aria-valuetext={`${Math.round(volume.value * 100)} %`}
+          />
         </label>
       </div>
       {soundProblem.value && (

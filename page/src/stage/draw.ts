@@ -83,7 +83,8 @@ export function drawEdges(context: CanvasRenderingContext2D, view: View, ink: In
   context.textBaseline = "middle";
   const height = keyHeight(view);
   for (let key = view.low; key <= view.high; key++)
-    if (key % 12 === 0) context.fillText(`C${key / 12 - 1}`, 6, Math.min(view.height - 6, yOf(view, key) + height / 2));
+    if (key % 12 === 0)
+      context.fillText(`C${key / 12 - 1}`, 6, Math.min(view.height - 6, yOf(view, key) + height / 2));
 }
 
 export function drawNotes(
@@ -117,7 +118,13 @@ export function drawNotes(
   context.globalAlpha = 1;
 }
 
-function rounded(context: CanvasRenderingContext2D, x: number, y: number, width: number, height: number): void {
+function rounded(
+  context: CanvasRenderingContext2D,
+  x: number,
+  y: number,
+  width: number,
+  height: number,
+): void {
   if (width <= 0) return;
   if (height < 4 || width < 4) {
     context.fillRect(x, y, width, height);
@@ -128,7 +135,13 @@ function rounded(context: CanvasRenderingContext2D, x: number, y: number, width:
   context.fill();
 }
 
-function diamond(context: CanvasRenderingContext2D, x: number, y: number, _width: number, size: number): void {
+function diamond(
+  context: CanvasRenderingContext2D,
+  x: number,
+  y: number,
+  _width: number,
+  size: number,
+): void {
   const half = Math.min(size, 10) / 2;
   const middle = y + size / 2;
   context.beginPath();
@@ -148,7 +161,10 @@ export function drawBars(
   ink: Ink,
 ): void {
   for (const [first, last] of ranges) {
-    const [x, right] = [Math.max(view.left, xOf(view, barStart(score, first))), xOf(view, barStart(score, last + 1))];
+    const [x, right] = [
+      Math.max(view.left, xOf(view, barStart(score, first))),
+      xOf(view, barStart(score, last + 1)),
+    ];
     if (right <= view.left) continue;
     context.fillStyle = ink.chosen;
     context.globalAlpha = 0.16;

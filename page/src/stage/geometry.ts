@@ -30,7 +30,8 @@ const READABLE_BARS = 32;
 /** The keys that a roll of these scores shows. */
 export function keysOf(scores: Score[]): [low: number, high: number] {
   let [low, high] = [127, 0];
-  for (const { pitch } of scores) for (const key of pitch) [low, high] = [Math.min(low, key), Math.max(high, key)];
+  for (const { pitch } of scores)
+    for (const key of pitch) [low, high] = [Math.min(low, key), Math.max(high, key)];
   if (low > high) [low, high] = [48, 72];
   low -= MARGIN_KEYS;
   high += MARGIN_KEYS;
@@ -62,20 +63,37 @@ export function boxOf(view: View, score: Score, n: number): Box {
   const right = xOf(view, (score.onset[n]! + score.duration[n]!) / per);
   const height = keyHeight(view);
   const gap = height > 5 ? 1 : 0;
-  return { x, y: yOf(view, score.pitch[n]!), width: Math.max(1.5, right - x - 1), height: Math.max(1.5, height - gap) };
+  return {
+    x,
+    y: yOf(view, score.pitch[n]!),
+    width: Math.max(1.5, right - x - 1),
+    height: Math.max(1.5, height - gap),
+  };
 }
 
 /** The note under a point, the topmost drawn first. */
 export function noteAt(view: View, score: Score, x: number, y: number): number | null {
   for (let n = score.onset.length - 1; n >= 0; n--) {
     const box = boxOf(view, score, n);
-    if (x >= box.x && x <= box.x + Math.max(box.width, 4) && y >= box.y && y <= box.y + Math.max(box.height, 3)) return n;
+    if (
+      x >= box.x &&
+      x <= box.x + Math.max(box.width, 4) &&
+      y >= box.y &&
+      y <= box.y + Math.max(box.height, 3)
+    )
+      return n;
   }
   return null;
 }
 
 /** The part shown after zooming by a factor around a place, within a piece of `length` quarters. */
-export function zoomed(from: number, span: number, factor: number, around: number, length: number): [number, number] {
+export function zoomed(
+  from: number,
+  span: number,
+  factor: number,
+  around: number,
+  length: number,
+): [number, number] {
   const wide = Math.min(Math.max(span * factor, SHORTEST_SPAN), Math.max(length, SHORTEST_SPAN));
   const share = span ? (around - from) / span : 0;
   return [held(around - share * wide, wide, length), wide];
@@ -108,7 +126,9 @@ export function barsFor(view: View, score: Score, least: number): number {
 /** What is shown of a piece at first: all, or the beginning of one that is too long to be read at once. */
 export function atFirst(score: Score, length: number): { from: number; span: number } | null {
   const bars = score.bar_lines.length - 1;
-  return bars > 2 * READABLE_BARS ? { from: 0, span: Math.min(length, barStart(score, READABLE_BARS + 1)) } : null;
+  return bars > 2 * READABLE_BARS
+    ? { from: 0, span: Math.min(length, barStart(score, READABLE_BARS + 1)) }
+    : null;
 }
 
 /** Places where bars begin that are in view, with their numbers. */

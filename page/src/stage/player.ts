@@ -61,7 +61,8 @@ function reason(error: unknown): string {
 }
 
 function sameTempi(one: Score, other: Score): boolean {
-  const plain = ({ tempi, ticks_per_quarter }: Score) => tempi.map(([tick, qpm]) => `${tick / ticks_per_quarter} ${qpm}`).join();
+  const plain = ({ tempi, ticks_per_quarter }: Score) =>
+    tempi.map(([tick, qpm]) => `${tick / ticks_per_quarter} ${qpm}`).join();
   return plain(one) === plain(other);
 }
 
@@ -88,7 +89,8 @@ class Player {
       if (deck.value.length && this.samples && playing.peek()) void this.choose(false);
     });
     effect(() => {
-      if (this.output && this.context) this.output.gain.setTargetAtTime(volume.value, this.context.currentTime, 0.02);
+      if (this.output && this.context)
+        this.output.gain.setTargetAtTime(volume.value, this.context.currentTime, 0.02);
     });
     effect(() => this.balance());
     document.addEventListener("visibilitychange", () => {
@@ -215,7 +217,8 @@ class Player {
       this.use(samples);
     }).catch((error: unknown) => {
       this.refused = true;
-      soundProblem.value = `The instruments could not be loaded, so plain tones are played. ${reason(error)}`.trim();
+      soundProblem.value =
+        `The instruments could not be loaded, so plain tones are played. ${reason(error)}`.trim();
       this.use(this.tones!);
     });
     if (!patient) return;

@@ -29,7 +29,13 @@ export class Samples implements Voices {
   static async create(context: AudioContext, destination: AudioNode): Promise<Samples> {
     // The synthesiser leaves much room above a few soft notes; what is louder than there is room for is held.
     const louder = new GainNode(context, { gain: MAKE_UP });
-    const limiter = new DynamicsCompressorNode(context, { threshold: -6, knee: 6, ratio: 16, attack: 0.002, release: 0.15 });
+    const limiter = new DynamicsCompressorNode(context, {
+      threshold: -6,
+      knee: 6,
+      ratio: 16,
+      attack: 0.002,
+      release: 0.15,
+    });
     louder.connect(limiter).connect(destination);
     return new Samples(await Synth.open(context, louder));
   }
@@ -77,7 +83,8 @@ export class Samples implements Voices {
 
   private setVolume(instrument: number): void {
     const channels = this.channels.get(instrument);
-    if (channels) this.synth.controller(channels[this.side], VOLUME, this.muted.has(instrument) ? 0 : USUAL_VOLUME);
+    if (channels)
+      this.synth.controller(channels[this.side], VOLUME, this.muted.has(instrument) ? 0 : USUAL_VOLUME);
   }
 
   /** Give an instrument its channels; presets are looked up anew, since a bank has come. */

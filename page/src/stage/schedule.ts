@@ -57,7 +57,13 @@ export class Strokes {
     const again = this.sounding.findIndex((each) => each.instrument === instrument && each.pitch === pitch);
     if (again >= 0) found.push({ ...this.sounding.splice(again, 1)[0]!, quarter: at });
     found.push({ on: true, quarter: at, instrument, pitch, velocity: this.notes.velocity[n]! });
-    this.sounding.push({ on: false, quarter: at + this.notes.duration[n]! / per, instrument, pitch, velocity: 0 });
+    this.sounding.push({
+      on: false,
+      quarter: at + this.notes.duration[n]! / per,
+      instrument,
+      pitch,
+      velocity: 0,
+    });
   }
 
   private end(quarter: number, found: Stroke[]): void {

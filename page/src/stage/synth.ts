@@ -68,7 +68,11 @@ export class Synth {
 
   private send(channel: number, [status, ...rest]: [number, ...number[]], time = 0): void {
     const place = channel % GROUP;
-    const data = { messageData: new Uint8Array([status | place, ...rest]), channelOffset: channel - place, options: { time } };
+    const data = {
+      messageData: new Uint8Array([status | place, ...rest]),
+      channelOffset: channel - place,
+      options: { time },
+    };
     this.post("midiMessage", data, -1);
   }
 
@@ -85,6 +89,7 @@ export class Synth {
 
   private answered({ type, data }: Answer): void {
     if (type === "isFullyInitialized") this.answers.get(data.type)?.done();
-    if (type === "soundBankError") this.answers.get("soundBankManager")?.failed(new Error("The soundfont could not be read."));
+    if (type === "soundBankError")
+      this.answers.get("soundBankManager")?.failed(new Error("The soundfont could not be read."));
   }
 }

@@ -77,7 +77,12 @@ export function Choice({ label, value, options, onChange, hint, wide }: ChoicePr
   return (
     <div class={`field ${wide ? "field-wide" : ""}`}>
       <label for={id}>{label}</label>
-      <select id={id} value={value} aria-describedby={hint ? `${id}-hint` : undefined} onChange={(event) => onChange(event.currentTarget.value)}>
+      <select
+        id={id}
+        value={value}
+        aria-describedby={hint ? `${id}-hint` : undefined}
+        onChange={(event) => onChange(event.currentTarget.value)}
+      >
         {options.map(([each, words]) => (
           <option key={each} value={each}>
             {words}
@@ -94,12 +99,27 @@ export function Choice({ label, value, options, onChange, hint, wide }: ChoicePr
 }
 
 /** Several words out of a list, typed or picked one after the other. */
-export function Words({ label, value, options, onChange, hint }: { label: string; value: string[]; options: readonly string[]; onChange: (value: string[]) => void; hint?: string }) {
+export function Words({
+  label,
+  value,
+  options,
+  onChange,
+  hint,
+}: {
+  label: string;
+  value: string[];
+  options: readonly string[];
+  onChange: (value: string[]) => void;
+  hint?: string;
+}) {
   const id = useId();
   const typed = useSignal("");
   const input = useRef<HTMLInputElement>(null);
   const add = (text: string) => {
-    const words = text.split(",").map((each) => each.trim()).filter((each) => each && !value.includes(each));
+    const words = text
+      .split(",")
+      .map((each) => each.trim())
+      .filter((each) => each && !value.includes(each));
     if (words.length) onChange([...value, ...words]);
     typed.value = "";
   };
@@ -187,7 +207,17 @@ export function IconButton({ icon, label, onClick, pressed, disabled, class: mor
 }
 
 /** A name that can be changed where it stands. */
-export function Name({ value, what, onChange, level }: { value: string; what: string; onChange: (name: string) => Promise<void>; level?: "h2" | "h3" }) {
+export function Name({
+  value,
+  what,
+  onChange,
+  level,
+}: {
+  value: string;
+  what: string;
+  onChange: (name: string) => Promise<void>;
+  level?: "h2" | "h3";
+}) {
   const editing = useSignal(false);
   const problem = useSignal("");
   const button = useRef<HTMLButtonElement>(null);
@@ -211,7 +241,14 @@ export function Name({ value, what, onChange, level }: { value: string; what: st
         <Heading class="name-text" title={value}>
           {value}
         </Heading>
-        <button ref={button} type="button" class="icon-button name-pen" aria-label={`Rename ${what} ${value}`} title="Rename" onClick={() => (editing.value = true)}>
+        <button
+          ref={button}
+          type="button"
+          class="icon-button name-pen"
+          aria-label={`Rename ${what} ${value}`}
+          title="Rename"
+          onClick={() => (editing.value = true)}
+        >
           <Icon name="pen" />
         </button>
       </span>
@@ -267,10 +304,21 @@ export function Sure({ label, sure, icon, onSure, small }: SureProps) {
     });
   };
   return (
-    <span class="sure" ref={place} role={asked.value ? "group" : undefined} aria-label={asked.value ? label : undefined}>
+    <span
+      class="sure"
+      ref={place}
+      role={asked.value ? "group" : undefined}
+      aria-label={asked.value ? label : undefined}
+    >
       {asked.value ? (
         <>
-          <button type="button" class="danger" ref={(button) => button?.focus()} onClick={() => void go()} onKeyDown={(event) => event.key === "Escape" && leave()}>
+          <button
+            type="button"
+            class="danger"
+            ref={(button) => button?.focus()}
+            onClick={() => void go()}
+            onKeyDown={(event) => event.key === "Escape" && leave()}
+          >
             {sure}
           </button>
           <button type="button" class="quiet" onClick={leave}>
