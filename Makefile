@@ -1,17 +1,19 @@
 # music: set up, learn from the bundled corpus for three minutes and compose four pieces into out/
 # test:  set up and run lint, types and tests
+# page:  build the studio's page into the package (needs Node 20 or newer)
 
 PYTHON ?= python3
 VENV ?= .venv
 MINUTES ?= 3
 BIN := $(VENV)/bin
+BUILT := $(abspath page/node_modules/.built)
 
-.PHONY: music test lint types unit clean
+.PHONY: music test lint types unit page page-test page-checks clean
 
 music: $(VENV)/.train
 	$(BIN)/cadenza run --bundled --minutes $(MINUTES) --out out
 
-test: lint types unit
+test: lint types page-test unit
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -22,6 +24,26 @@ types: $(VENV)/.dev
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+page: page/node_modules/.package-lock.json
+	cd page && npm run --silent build
+
+# The page's types and tests, and that what is committed is what its sources build.
+page-test:
+	@if node -e 'process.exit(+(parseInt(process.versions.node) < 20))' 2>/dev/null; then \
+		$(MAKE) --no-print-directory page-checks; \
+	else \
+		echo "page-test: skipped, since there is no Node 20 or newer"; \
+	fi
+
+page-checks: page/node_modules/.package-lock.json
+	cd page && npm run --silent test
+	cd page && npm run --silent build -- --outDir $(BUILT) --logLevel warn
+	diff -r $(BUILT) src/cadenza/web/page || { echo "the page was not built from these sources; run: make page"; exit 1; }
+
+page/node_modules/.package-lock.json: page/package.json page/package-lock.json
+	cd page && npm ci --silent
+	touch $@
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -35,4 +57,4 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@ $(VENV)/.train
 
 clean:
-	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) page/node_modules out .mypy_cache .ruff_cache .pytest_cache

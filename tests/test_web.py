@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,13 +19,16 @@ import httpx2 as httpx
 import pytest
 from starlette.testclient import TestClient
 
+from cadenza.composer import Composition
 from cadenza.errors import InputError
 from cadenza.midi import midi_bytes, read_midi
+from cadenza.model_folder import bundled_corpus
 from cadenza.web import store as stores
 from cadenza.web import uploads
 from cadenza.web.server import MAX_WAITING, create_app
 from cadenza.web.store import COMPOSE, QUEUED, RUNNING, TRAIN, Store, slug
 from cadenza.web.uploads import Reader, TooLargeError, unpacked
+from cadenza.web.worker import Worker
 from cadenza.workers import only_one
 from music import tune
 
@@ -283,6 +287,38 @@ def test_every_answer_tells_browsers_to_hold_to_it(client: TestClient) -> None:
         headers = client.get(path).headers
         assert headers["x-content-type-options"] == "nosniff"
         assert "default-src 'self'" in headers["content-security-policy"]
+
+
+def test_the_place_that_a_piece_resembles_can_be_heard_under_its_own_name(store: Store) -> None:
+    set_id = store.add_set("mine")["id"]
+    id_ = store.add_file(set_id, "a song.mid", "songs", _midi(1), {"verdict": "ok"})
+    job = store.add_job(TRAIN, {})["id"]
+    store.add_model(job, "model", job, set_id)
+    bundled = next(bundled_corpus().rglob("*.mid"))
+    for path, name, score in (
+        (f"songs/{id_}.mid", "a song.mid", tune(1)),
+        (bundled.relative_to(bundled_corpus()).as_posix(), None, read_midi(bundled)),
+    ):
+        longest = {"notes": 14, "bars": [1, 2], "piece": path, "bars_there": [3, 4]}
+        sidecar = {"originality": {"longest": longest, "share": 0.5}}
+        kept = Composition(tune(1), sidecar)
+        Worker(store)._keep({"id": job, "request": {}}, job, 1, kept, "mine 1")
+        with TestClient(create_app(store.root, works=False), base_url="http://localhost") as client:
+            piece = client.get("/api/pieces").json()[0]
+            origin = client.get(f"/api/pieces/{piece['id']}/origin").json()
+        assert piece["sidecar"]["originality"]["longest"]["piece"] == origin["piece"] == (name or path)
+        assert origin["bars_there"] == [3, 4] and len(origin["score"]["onset"]) == len(score)
+
+
+def test_the_page_is_served_and_its_assets_kept(client: TestClient) -> None:
+    page = client.get("/")
+    assert page.headers["cache-control"] == "no-cache" and "<title>Cadenza" in page.text
+    for name in re.findall(r'"\./(assets/[^"]+)"', page.text):
+        asset = client.get(f"/{name}")
+        assert "immutable" in asset.headers["cache-control"]
+        assert asset.headers["content-type"].startswith(
+            "text/javascript" if name.endswith("js") else "text/css"
+        )
 
 
 def test_the_interface_describes_itself(client: TestClient) -> None:

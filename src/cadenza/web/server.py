@@ -27,6 +27,7 @@ from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.datastructures import UploadFile
+from starlette.types import Scope
 
 from cadenza.controls import SCALES
 from cadenza.errors import CadenzaError, InputError
@@ -166,6 +167,7 @@ class Studio:
             raise NotFoundError(f"piece {piece['name']!r} resembles nothing that its model learned from.")
         path = self._source(piece["model_id"], longest["file"])
         found = {
+            "piece": longest["piece"],
             "file": longest["file"],
             "bars": longest["bars"],
             "bars_there": longest["bars_there"],
@@ -179,8 +181,7 @@ class Studio:
         """The file of a corpus: of the bundled one, or of the set that a model learned from."""
         roots = [bundled_corpus()]
         if model != BUNDLED:
-            set_id = self.store.model(model)["set_id"]
-            roots.insert(0, self.store.folder_of_set(set_id))
+            roots.insert(0, self.store.folder_of_set(self.store.model(model)["set_id"]))
         paths = [root / name for root in roots]
         return next((path for path in paths if path.is_file()), None)
 
@@ -207,8 +208,21 @@ def create_app(
     _add_jobs(app, studio)
     _add_pieces(app, studio)
     if PAGE.is_dir():
-        app.mount("/", StaticFiles(directory=PAGE, html=True))
+        app.mount("/", _Page(directory=PAGE, html=True))
     return Guard(app, hosts, MAX_SET_BYTES, token)
+
+
+class _Page(StaticFiles):
+    """The page's files. Names of assets follow their content, so that they may be kept; the others are asked for anew."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """A file, under its right type: Windows may know scripts by another, which browsers then refuse."""
+        response = await super().get_response(path, scope)
+        lasting = Path(path).parent.name == "assets"
+        response.headers["cache-control"] = "public, max-age=31536000, immutable" if lasting else "no-cache"
+        if path.endswith(".js"):
+            response.headers["content-type"] = "text/javascript; charset=utf-8"
+        return response
 
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:

@@ -26,7 +26,7 @@ from cadenza.model_folder import CONFIG
 from cadenza.options import ComposeOptions
 from cadenza.score import Score
 from cadenza.web.notes import notes_of
-from cadenza.web.store import COMPOSE, DONE, FAILED, STOPPED, TRAIN, Row, Store
+from cadenza.web.store import COMPOSE, DONE, FAILED, STOPPED, TRAIN, NotFoundError, Row, Store
 from cadenza.workers import only_one
 
 BUNDLED = "bundled"
@@ -162,11 +162,24 @@ class Worker:
             number=number,
             sample=sample,
             request=job["request"],
-            sidecar=piece.sidecar,
+            sidecar=self._with_names(piece.sidecar),
         )
         self.store.tell(
             job["id"], "piece", {"id": row["id"], "number": number, "name": name, "sample": sample}
         )
+
+    def _with_names(self, sidecar: Row) -> Row:
+        """A sidecar whose resembled piece has the name under which it was brought, beside the file that it lies in."""
+        originality = sidecar["originality"]
+        if not originality or not originality["longest"]:
+            return sidecar
+        path = originality["longest"]["piece"]
+        try:
+            name = self.store.file(Path(path).stem)["name"]
+        except NotFoundError:  # of the bundled music, whose files are called what they are
+            name = path
+        longest = {**originality["longest"], "piece": name, "file": path}
+        return {**sidecar, "originality": {**originality, "longest": longest}}
 
     # -- training ---------------------------------------------------------------------------------
 

@@ -1,0 +1,2 @@
+// Addresses of files that the build names.
+/// <reference types="vite/client" />
