@@ -137,7 +137,7 @@ class Studio:
     def set(self, id_: str) -> Row:
         """A set with its files and totals."""
         files = [_file(row) for row in self.store.files(id_)]
-        return {**self.store.set(id_), "files": files, "totals": judge(self.store, self.reader, id_)}
+        return {**self.store.set(id_), "files": files}
 
     def models(self) -> list[Row]:
         """The bundled model, and those that were trained here."""
@@ -330,7 +330,9 @@ def _add_sets(app: FastAPI, studio: Studio) -> None:
     @app.post("/api/sets", status_code=201)
     def add_set(request: Named) -> Row:
         """A new, empty set."""
-        return store.add_set(request.name)
+        row = store.add_set(request.name)
+        judge(store, studio.reader, row["id"])
+        return store.set(row["id"])
 
     @app.get("/api/sets/{id_}")
     def one_set(id_: str) -> Row:
@@ -376,7 +378,9 @@ def _add_sets(app: FastAPI, studio: Studio) -> None:
     @app.delete("/api/files/{id_}", status_code=204)
     def delete_file(id_: str) -> None:
         """Take a file out of its set."""
+        set_id = store.file(id_)["set_id"]
         store.delete_file(id_)
+        judge(store, studio.reader, set_id)
 
 
 def _take(studio: Studio, set_id: str, named: list[tuple[str, bytes]]) -> Row:

@@ -34,7 +34,8 @@ WAIT_SECONDS = 10.0  # for another process's transaction
 # Applied in order; the database's user_version tells how many have been.
 MIGRATIONS = (
     """
-    CREATE TABLE sets (id TEXT PRIMARY KEY, name TEXT NOT NULL, created REAL NOT NULL);
+    CREATE TABLE sets (
+        id TEXT PRIMARY KEY, name TEXT NOT NULL, totals TEXT NOT NULL DEFAULT '{}', created REAL NOT NULL);
     CREATE TABLE files (
         id TEXT PRIMARY KEY, set_id TEXT NOT NULL REFERENCES sets ON DELETE CASCADE, name TEXT NOT NULL,
         style TEXT NOT NULL, size INTEGER NOT NULL, report TEXT NOT NULL, created REAL NOT NULL);
@@ -59,7 +60,7 @@ MIGRATIONS = (
 QUEUED, RUNNING, DONE, FAILED, STOPPED = "queued", "running", "done", "failed", "stopped"
 ENDED = (DONE, FAILED, STOPPED)
 COMPOSE, TRAIN = "compose", "train"
-_JSON = ("report", "request", "progress", "data", "sidecar")
+_JSON = ("report", "totals", "request", "progress", "data", "sidecar")
 _FLAGS = ("stop", "star", "sample")
 
 
@@ -204,9 +205,10 @@ class Store:
         """Where a file's content lies."""
         return self.folder_of_set(row["set_id"]) / row["style"] / f"{row['id']}.mid"
 
-    def set_reports(self, reports: dict[str, Row]) -> None:
-        """Replace what is known of files."""
+    def set_reports(self, set_id: str, reports: dict[str, Row], totals: Row) -> None:
+        """Replace what is known of a set's files."""
         with self._transaction() as db:
+            db.execute("UPDATE sets SET totals = ? WHERE id = ?", (json.dumps(totals), set_id))
             db.executemany(
                 "UPDATE files SET report = ? WHERE id = ?",
                 [(json.dumps(r), id_) for id_, r in reports.items()],

@@ -166,19 +166,21 @@ def add_uploads(store: Store, reader: Reader, set_id: str, uploads: Iterator[Upl
     kept = store.files(set_id)
     count, size = len(kept), sum(row["size"] for row in kept)
     found: list[str] = []
-    for upload in uploads:
-        count, size = count + 1, size + len(upload.content)
-        if count > MAX_SET_FILES or size > MAX_SET_BYTES:
-            raise TooLargeError(
-                f"a set holds at most {MAX_SET_FILES:,} files and {MAX_SET_BYTES // 2**20} MB; "
-                f"{len(found)} of the new files were added."
-            )
-        report = _examined(reader, upload)
-        id_ = store.add_file(set_id, upload.name, upload.folder, upload.content, report)
-        if report["verdict"] in ("unreadable", "not MIDI"):
-            store.path_of_file(store.file(id_)).unlink(missing_ok=True)
-        found.append(id_)
-    judge(store, reader, set_id)
+    try:
+        for upload in uploads:
+            count, size = count + 1, size + len(upload.content)
+            if count > MAX_SET_FILES or size > MAX_SET_BYTES:
+                raise TooLargeError(
+                    f"a set holds at most {MAX_SET_FILES:,} files and {MAX_SET_BYTES // 2**20} MB; "
+                    f"{len(found)} of the new files were added."
+                )
+            report = _examined(reader, upload)
+            id_ = store.add_file(set_id, upload.name, upload.folder, upload.content, report)
+            if report["verdict"] in ("unreadable", "not MIDI"):
+                store.path_of_file(store.file(id_)).unlink(missing_ok=True)
+            found.append(id_)
+    finally:
+        judge(store, reader, set_id)
     return found
 
 
@@ -193,12 +195,12 @@ def _examined(reader: Reader, upload: Upload) -> Row:
         return reader.report(path)
 
 
-def judge(store: Store, reader: Reader, set_id: str) -> Row:
-    """Bring the verdicts of a set up to date, duplicates among them; returns its totals."""
+def judge(store: Store, reader: Reader, set_id: str) -> None:
+    """Bring the verdicts of a set, duplicates among them, and its totals up to date."""
     reports, totals = reader.judge(store.folder_of_set(set_id))
     names = {row["id"]: row["name"] for row in store.files(set_id)}
-    store.set_reports({id_: _named(report, names) for id_, report in reports.items() if id_ in names})
-    return totals
+    named = {id_: _named(report, names) for id_, report in reports.items() if id_ in names}
+    store.set_reports(set_id, named, totals)
 
 
 def _named(report: Row, names: dict[str, str]) -> Row:
