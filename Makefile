@@ -53,7 +53,7 @@ $(VENV)/.train: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,web,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,web,audio,dev]'
 	touch $@ $(VENV)/.train
 
 clean:

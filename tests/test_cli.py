@@ -14,7 +14,7 @@ from cadenza.midi import read_midi, write_midi
 from cadenza.presets import ARCHITECTURES
 from music import tune, write_folder
 
-VERBS = ("inspect", "train", "compose", "run", "evaluate")
+VERBS = ("inspect", "train", "compose", "run", "evaluate", "compare", "render", "serve")
 
 
 def _run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

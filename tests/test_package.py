@@ -25,6 +25,7 @@ LAYERS = (
     {"files", "score", "workers", "repetition"},
     {"smf", "vocabulary", "statistics", "pianoroll", "timing", "library", "character", "soundfont"},
     {"midi", "gaps", "repertoire", "likeness", "leaning"},
+    {"audio"},
     {"context", "export", "corpus", "controls", "listening"},
     {"events"},
     {"tokens", "grammar", "source"},
@@ -90,6 +91,8 @@ def test_modules_import_only_from_the_layers_below() -> None:
         ("sqlite3", {"library", "web.store"}),
         ("fastapi", {"web.server"}),
         ("uvicorn", {"web.serving"}),
+        ("midirenderer", {"audio"}),
+        ("soundfile", {"audio"}),
         ("argparse", {"cli"}),
     ],
 )

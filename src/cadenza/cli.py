@@ -241,6 +241,28 @@ def compare(arguments: argparse.Namespace) -> None:
     print(f"{found.share:.0%} of the notes of {arguments.first}'s outer lines lie in shared passages")
 
 
+def render(arguments: argparse.Namespace) -> None:
+    """Make sound of MIDI files."""
+    from cadenza.audio import require_libraries, write_wav
+    from cadenza.midi import MIDI_SUFFIXES, read_midi
+
+    require_libraries()
+    path, out = arguments.path, arguments.out
+    if not path.is_dir():
+        if out.suffix.lower() != ".wav":
+            raise InputError(f"{out}: the name of a sound ends in .wav; give such a name.")
+        write_wav(read_midi(path), out)
+        print(out)
+        return
+    files = sorted(each for each in path.iterdir() if each.suffix.lower() in MIDI_SUFFIXES)
+    if not files:
+        raise InputError(f"{path}: holds no MIDI files; name another folder.")
+    for file in files:
+        target = out / f"{file.stem}.wav"
+        write_wav(read_midi(file), target)
+        print(target)
+
+
 def serve(arguments: argparse.Namespace) -> None:
     """Open the studio: a page on which to train, listen and compose."""
     missing = [name for name in ("fastapi", "uvicorn", "multipart") if find_spec(name) is None]
@@ -611,6 +633,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(verbs)
     _add_evaluate(verbs)
     _add_compare(verbs)
+    _add_render(verbs)
     _add_serve(verbs)
     return parser
 
@@ -699,6 +722,12 @@ def _add_compare(verbs: Any) -> None:
     parser.add_argument("first", metavar="A.mid", type=Path, help="a MIDI file")
     parser.add_argument("second", metavar="B.mid", type=Path, help="another one")
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_render(verbs: Any) -> None:
+    parser = _add_verb(verbs, render, "cadenza render out/001.mid --out 001.wav")
+    parser.add_argument("path", metavar="PATH", type=Path, help="a MIDI file, or a folder of them")
+    parser.add_argument("--out", metavar="PATH", type=Path, required=True, help="a .wav file, or a folder")
 
 
 def _add_serve(verbs: Any) -> None:

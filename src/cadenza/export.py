@@ -12,6 +12,12 @@ from cadenza.pianoroll import render_svg
 from cadenza.score import Score
 
 
+def _write_wav(score: Score, path: Path) -> None:
+    from cadenza.audio import write_wav  # the soundfont is read by who wants sound alone
+
+    write_wav(score, path)
+
+
 def _write_svg(score: Score, path: Path) -> None:
     write_atomic(path, render_svg(score, title=path.stem))
 
@@ -20,6 +26,7 @@ WRITERS: dict[str, Callable[[Score, Path], None]] = {
     ".mid": write_midi,
     ".midi": write_midi,
     ".svg": _write_svg,
+    ".wav": _write_wav,
 }
 
 

@@ -8,7 +8,7 @@ extension by MuseScore, in which every sample is an Ogg Vorbis stream, found by 
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -41,6 +41,8 @@ RECORDS = {  # of the tables, in the order in which the specification wants them
 INSTRUMENT, SAMPLE_ID = 41, 53  # generators that lead on
 VORBIS = 0x10  # flag of a sample's type
 DRUM_BANK = 128
+SILENCE = 46  # frames after each sample, as the specification wants them
+Decode = Callable[[bytes], NDArray[np.int16]]  # frames of an Ogg Vorbis stream
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,11 @@ class Soundfont:
             raise InputError("the soundfont is no SF3 file; restore it.")
         return cls(bytes(lists[b"INFO"]), samples, parsed)
 
-    def cut(self, instruments: Collection[int]) -> bytes:
+    def cut(self, instruments: Collection[int], decode: Decode | None = None) -> bytes:
         """An SF3 file with these instruments alone: 0..127 General MIDI programs, 128 + program drum kits.
 
-        A kit that there is none of sounds like the standard one, under its own number.
+        A kit that there is none of sounds like the standard one, under its own number. With `decode` it is an SF2 file:
+        samples are 16-bit numbers, for synthesisers that know no Vorbis.
         """
         wanted = [self._preset(instrument) for instrument in sorted(set(instruments))]
         presets = self._part("p", [number for number, _, _ in wanted], INSTRUMENT)
@@ -82,6 +85,8 @@ class Soundfont:
         for row, (_, bank, program) in enumerate(wanted):
             headers["bank"][row], headers["program"][row] = bank, program
         samples, content = self._samples(inner.leads_to)
+        if decode is not None:
+            samples, content = _decoded(samples, content, decode)
         tables = {"phdr": headers, **presets.tables, "inst": inner.headers, **inner.tables, "shdr": samples}
         body = b"".join(_chunk(name, tables[name].tobytes()) for name in RECORDS)
         lists = (b"INFO" + self.info, b"sdta" + _chunk("smpl", content), b"pdta" + body)
@@ -138,6 +143,20 @@ class Soundfont:
             parts.append(part)
             place += len(part)
         return headers, b"".join(parts)
+
+
+def _decoded(headers: Table, content: bytes, decode: Decode) -> tuple[Table, bytes]:
+    """Samples as numbers: places count frames, those of loops from the start of all, and silence parts the samples."""
+    headers, parts, place = headers.copy(), [], 0
+    for header in headers[:-1]:
+        frames = decode(content[int(header["start"]) : int(header["end"])])
+        header["start"], header["end"] = place, place + len(frames)
+        header["loop_start"] += place
+        header["loop_end"] += place
+        header["type"] &= ~np.uint16(VORBIS)
+        parts.append(np.concatenate([frames, np.zeros(SILENCE, np.int16)]))
+        place += len(parts[-1])
+    return headers, np.concatenate(parts).astype("<i2").tobytes()
 
 
 _NAMES = {

@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.datastructures import UploadFile
 from starlette.types import Scope
 
+from cadenza.audio import has_libraries
 from cadenza.controls import SCALES
 from cadenza.errors import CadenzaError, InputError
 from cadenza.export import WRITERS, write_score
@@ -263,7 +264,7 @@ def _add_facts(app: FastAPI, studio: Studio) -> None:
             "moods": list(MOODS),
             "instruments": list(GM_INSTRUMENTS),
             "drum_kits": DRUM_KITS,
-            "formats": [suffix for suffix in MEDIA if suffix == ".json" or suffix in WRITERS],
+            "formats": _formats(),
             "limits": {"num": MAX_NUM, "bars": min(MAX_BARS, MAX_STUDIO_BARS), "upload_bytes": MAX_SET_BYTES},
         }
 
@@ -578,19 +579,26 @@ def _written(studio: Studio, row: Row, suffix: str) -> bytes:
         return json.dumps(row["sidecar"], indent=1).encode()
     if suffix == ".mid":
         return path.read_bytes()
-    if suffix not in MEDIA or suffix not in WRITERS:
-        raise NotFoundError(f"there is no format {suffix}; choose one of {', '.join(MEDIA)}.")
+    if suffix not in _formats():
+        raise NotFoundError(f"there is no format {suffix}; choose one of {', '.join(_formats())}.")
     with TemporaryDirectory(prefix="cadenza-") as folder:
         target = Path(folder) / f"piece{suffix}"
         write_score(read_midi(path), target)
         return target.read_bytes()
 
 
+def _formats() -> list[str]:
+    """Suffixes of what a piece can be taken home as."""
+    return [
+        each for each in MEDIA if each == ".json" or (each in WRITERS and (each != ".wav" or has_libraries()))
+    ]
+
+
 def _zip(studio: Studio, rows: list[Row]) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for number, row in enumerate(rows, 1):
-            for suffix in (each for each in MEDIA if each == ".json" or each in WRITERS):
+            for suffix in _formats():
                 archive.writestr(
                     f"{number:02d} {_file_name(row['name'])}{suffix}", _written(studio, row, suffix)
                 )
