@@ -396,7 +396,9 @@ class _Studio:
     """A server with its workers, as `cadenza serve` starts it."""
 
     def __init__(self, data: Path) -> None:
-        command = [sys.executable, "-m", "cadenza", "serve", "--port", "0", "--data", str(data)]
+        # As a script starts it in the background, deaf to Ctrl-C.
+        command = ["bash", "-c", 'trap "" INT; exec "$@"', "bash", sys.executable, "-m", "cadenza", "serve"]
+        command += ["--port", "0", "--data", str(data)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.address = self.process.stdout.readline().split()[-1]
@@ -426,7 +428,7 @@ class _Studio:
                     found.append((kind, json.loads(line.removeprefix("data: "))))
         return found
 
-    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         self.client.close()
         with self.process:
             self.process.send_signal(how)

@@ -44,6 +44,7 @@ class Worker:
         self.store = store
         self.composers: OrderedDict[str, Composer] = OrderedDict()
         self.job: str | None = None  # under way, which the watcher may interrupt
+        self.lock = threading.RLock()  # over `job` and the interrupting of it; signals reach who holds it
         self.leaving = False
         self.parent = os.getppid()
 
@@ -52,6 +53,8 @@ class Worker:
         do = {COMPOSE: self.compose, TRAIN: self.train}[kind]
         threading.Thread(target=self._watch, daemon=True).start()
         signal.signal(signal.SIGTERM, self._leave)
+        # A server in the background of a script hands on that SIGINT is ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         self.store.recover(name)  # there is no other worker of this name
         if kind == COMPOSE:
             self.composer(BUNDLED)
@@ -64,11 +67,15 @@ class Worker:
                 time.sleep(LOOK_SECONDS)
 
     def _do(self, do: Callable[[Row], None], job: Row) -> None:
+        done = False
         try:
             with self._interruptible(job["id"]):
                 do(job)
+                done = True
         except KeyboardInterrupt:
-            if self.store.is_asked_to_stop(job["id"]):
+            if done:  # just before it was told to stop
+                self.store.end(job["id"], DONE)
+            elif self.store.is_asked_to_stop(job["id"]):
                 self._keep_what_there_is(job)
             else:
                 self.store.put_back(job["id"])
@@ -82,11 +89,19 @@ class Worker:
 
     @contextmanager
     def _interruptible(self, job: str) -> Iterator[None]:
+        """Within it, and not a moment longer, the job may be interrupted, once."""
         self.job = job
         try:
             yield
         finally:
-            self.job = None
+            with self.lock:
+                self.job = None
+
+    def _interrupt(self, job: str | None) -> None:
+        with self.lock:
+            if job is not None and self.job == job:
+                self.job = None
+                signal.raise_signal(signal.SIGINT)
 
     def _watch(self) -> None:
         while True:
@@ -94,15 +109,12 @@ class Worker:
             job = self.job
             if os.getppid() != self.parent:
                 self._leave()
-            elif job is not None and self.store.is_asked_to_stop(job) and self.job == job:
-                self.job = None  # once is enough
-                signal.raise_signal(signal.SIGINT)
+            elif job is not None and self.store.is_asked_to_stop(job):
+                self._interrupt(job)
 
     def _leave(self, *_: object) -> None:
         self.leaving = True
-        if self.job is not None:
-            self.job = None
-            signal.raise_signal(signal.SIGINT)
+        self._interrupt(self.job)
 
     def _keep_what_there_is(self, job: Row) -> None:
         """Of a job that was stopped: a model that has learned something, or the pieces that are ready."""
