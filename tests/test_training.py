@@ -28,7 +28,17 @@ from cadenza.evaluation import Likelihood, evaluate_graph
 from cadenza.events import NoteEvents
 from cadenza.holdout import split
 from cadenza.learner import has_fast_bfloat16
-from cadenza.model_folder import CARD, CONFIG, CURVE, LOG, STATE, WEIGHTS, ModelFolder, bundled_model
+from cadenza.model_folder import (
+    CARD,
+    CONFIG,
+    CURVE,
+    LOG,
+    STATE,
+    UNFINISHED,
+    WEIGHTS,
+    ModelFolder,
+    bundled_model,
+)
 from cadenza.presets import ARCHITECTURES
 from cadenza.processes import Processes
 from cadenza.training import Progress, TrainingOptions, train
@@ -143,7 +153,7 @@ def test_a_run_that_gains_no_more_stops_says_so_and_keeps_the_best(
     assert ModelFolder.open(longer).config["steps"] > told[-1].step
 
 
-def test_a_kill_while_the_model_is_written_leaves_no_mixture(
+def test_a_kill_while_the_model_is_written_leaves_the_one_before(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = train(folder, tmp_path / "model", _options(1.0))
@@ -155,10 +165,23 @@ def test_a_kill_while_the_model_is_written_leaves_no_mixture(
         patch.setattr(training, "write_graphs", killed)
         with pytest.raises(KeyboardInterrupt):
             train(folder, out, _options(2.0), resume=True)
-    with pytest.raises(ModelError):
-        ModelFolder.open(out)
+    steps = ModelFolder.open(out).config["steps"]
+    assert not (out / UNFINISHED).exists()
     train(folder, out, _options(2.0), resume=True)
-    assert ModelFolder.open(out).config["steps"] > 1
+    assert ModelFolder.open(out).config["steps"] > steps
+
+
+def test_ctrl_c_while_the_model_is_written_lets_it_be_written(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = training.write_graphs
+
+    def interrupted(*arguments: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        write(*arguments)
+
+    monkeypatch.setattr(training, "write_graphs", interrupted)
+    assert ModelFolder.open(train(folder, tmp_path / "model", _options(1.0))).graph("fp32")
 
 
 def test_bad_options_leave_a_finished_model_alone(folder: Path, tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ originality.safetensors      hashes of the pieces that were learned from (see `o
 graph-fp32/, graph-int8/   the graphs that composing runs (see `graph`)
 training-log.jsonl, loss.svg, README.md
 training-state.safetensors   only while training can be resumed
+unfinished/          a model that is being written, until it takes the place of the one before
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -34,6 +36,7 @@ FORMAT_VERSION = 7
 CONFIG, REPRESENTATION, WEIGHTS = "config.json", "representation.json", "model.safetensors"
 INDEX = "originality.safetensors"
 LOG, CURVE, CARD, STATE = "training-log.jsonl", "loss.svg", "README.md", "training-state.safetensors"
+UNFINISHED = "unfinished"
 
 
 def bundled_model() -> Path:
@@ -44,6 +47,16 @@ def bundled_model() -> Path:
 def bundled_corpus() -> Path:
     """Folder of the music that ships with the package."""
     return Path(str(resources.files("cadenza") / "bundled" / "corpus"))
+
+
+def replace_model(folder: Path, new: Path) -> None:
+    """Put the files of a whole model in the place of the one in `folder`, beside which they lie (one file system)."""
+    (folder / CONFIG).unlink(missing_ok=True)  # until all files are of one model, it is none
+    (folder / INDEX).unlink(missing_ok=True)
+    for graphs in folder.glob("graph-*"):
+        shutil.rmtree(graphs)
+    for file in sorted(new.iterdir(), key=lambda file: file.name == CONFIG):
+        file.replace(folder / file.name)
 
 
 def representation_from(data: dict[str, Any]) -> Representation:

@@ -54,9 +54,11 @@ from cadenza.model_folder import (
     LOG,
     REPRESENTATION,
     STATE,
+    UNFINISHED,
     WEIGHTS,
     ModelFolder,
     bundled_model,
+    replace_model,
 )
 from cadenza.models import LanguageModel, ModelConfig, build_model
 from cadenza.originality import Baseline, Index
@@ -316,8 +318,9 @@ def train(
             run.restore()
         elif processes.is_first:
             (out / STATE).unlink(missing_ok=True)
-        run.loop(on_progress if processes.is_first else None, on_stopping)
-        run.finish()
+        with _Interruption(on_stopping) as interruption:
+            run.loop(on_progress if processes.is_first else None, interruption)
+            run.finish()
     finally:
         run.stream.close()
     return out
@@ -332,7 +335,8 @@ def _refuse_to_replace(out: Path) -> None:
 
 
 class _Interruption:
-    """Puts Ctrl-C off until the step under way is over, so that checkpoints are of whole steps."""
+    """Puts Ctrl-C off until the step under way is over, so that checkpoints are of whole steps; once training is
+    over, the model is written to its end."""
 
     def __init__(self, on_request: Callable[[], None] | None) -> None:
         self.requested, self.on_request = False, on_request
@@ -453,29 +457,28 @@ class _Run:
             return min(1.0, self.learner.step / self.total_steps)
         return min(1.0, self.seconds / (60 * (self.minutes or 1)))
 
-    def loop(self, on_progress: OnProgress | None, on_stopping: Callable[[], None] | None = None) -> None:
+    def loop(self, on_progress: OnProgress | None, interruption: _Interruption) -> None:
         """Train until the time is over, or the held-out pieces stop gaining."""
         self.model.train()
         if self.prepared.base and not self.learner.step:
             self.best_nats = self._held_out_nats(self.best_weights)  # what is learned must gain on this
         self.clock = self.last_report = self.last_checkpoint = time.perf_counter()
-        with _Interruption(on_stopping) as interruption:
-            while self.share_done < 1.0 and not self.stopped_early:
-                self._train_step()
-                # What is spent on the side since the last step counts for the time that the user gave.
-                seconds = self.seconds + time.perf_counter() - self.clock
-                late = time.perf_counter() - self.last_checkpoint > CHECKPOINT_SECONDS
-                self.clock = time.perf_counter()
-                self.seconds, late, stop = self._agreed(seconds, late, interruption.requested)
-                self._report(on_progress)
-                if stop:
-                    self._stop()
-                if late:
-                    self.checkpoint()
-            # What comes during the last evaluation, no step heeds.
-            *_, stop = self._agreed(self.seconds, False, interruption.requested)
+        while self.share_done < 1.0 and not self.stopped_early:
+            self._train_step()
+            # What is spent on the side since the last step counts for the time that the user gave.
+            seconds = self.seconds + time.perf_counter() - self.clock
+            late = time.perf_counter() - self.last_checkpoint > CHECKPOINT_SECONDS
+            self.clock = time.perf_counter()
+            self.seconds, late, stop = self._agreed(seconds, late, interruption.requested)
+            self._report(on_progress)
             if stop:
                 self._stop()
+            if late:
+                self.checkpoint()
+        # What comes during the last evaluation, no step heeds.
+        *_, stop = self._agreed(self.seconds, False, interruption.requested)
+        if stop:
+            self._stop()
 
     def _stop(self) -> NoReturn:
         self.checkpoint()
@@ -617,12 +620,18 @@ class _Run:
         self.processes.wait()
 
     def _write_model(self) -> None:
+        """Write the model beside the one that is there, and put it in its place when it is whole."""
+        new = self.out / UNFINISHED
+        shutil.rmtree(new, ignore_errors=True)  # of a run that was killed
+        try:
+            self._write_files(new)
+            replace_model(self.out, new)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+    def _write_files(self, out: Path) -> None:
         weights = {name: tensor.cpu().contiguous() for name, tensor in self.best_weights.items()}
-        (self.out / CONFIG).unlink(missing_ok=True)  # until all files are of one model, it is none
-        (self.out / INDEX).unlink(missing_ok=True)
-        for graphs in self.out.glob("graph-*"):
-            shutil.rmtree(graphs)
-        write_atomic(self.out / WEIGHTS, save_tensors(weights))
+        write_atomic(out / WEIGHTS, save_tensors(weights))
         config = self._config()
         representation = {
             "representation": self.prepared.representation.to_dict(),
@@ -630,14 +639,12 @@ class _Run:
             "character": asdict(self.prepared.character),
             "styles": {name: part.to_dict() for name, part in self.prepared.styles.items()},
         }
-        write_graphs(self.out, weights, asdict(self.model_config), self.prepared.representation, self.graphs)
+        write_graphs(out, weights, asdict(self.model_config), self.prepared.representation, self.graphs)
         if self.options.index:
-            self.prepared.index.save(self.out / INDEX)
-        write_atomic(self.out / REPRESENTATION, json.dumps(representation, indent=1) + "\n")
-        write_atomic(self.out / CARD, write_card(config, self.prepared.character.thirds))
-        write_atomic(
-            self.out / CONFIG, json.dumps(config, indent=1) + "\n"
-        )  # last: it makes the folder a model
+            self.prepared.index.save(out / INDEX)
+        write_atomic(out / REPRESENTATION, json.dumps(representation, indent=1) + "\n")
+        write_atomic(out / CARD, write_card(config, self.prepared.character.thirds))
+        write_atomic(out / CONFIG, json.dumps(config, indent=1) + "\n")
 
     def _config(self) -> dict[str, Any]:
         likelihood = self._final_likelihood()
