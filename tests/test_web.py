@@ -26,9 +26,9 @@ from cadenza.model_folder import bundled_corpus
 from cadenza.web import store as stores
 from cadenza.web import uploads
 from cadenza.web.server import MAX_WAITING, create_app
-from cadenza.web.store import COMPOSE, QUEUED, RUNNING, TRAIN, Store, slug
-from cadenza.web.uploads import Reader, TooLargeError, unpacked
-from cadenza.web.worker import Worker
+from cadenza.web.store import COMPOSE, QUEUED, RUNNING, TRAIN, NotFoundError, Store, slug
+from cadenza.web.uploads import Reader, unpacked
+from cadenza.web.worker import BUNDLED, Worker, _first_difference
 from cadenza.workers import only_one
 from music import tune
 
@@ -139,8 +139,49 @@ def test_a_zip_that_lies_is_refused_before_it_fills_anything(monkeypatch: pytest
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb.mid", b"\0" * 10_000_000)
-    with pytest.raises(TooLargeError, match="holds more than is taken"):
-        list(unpacked("bomb.zip", content.getvalue()))
+    (upload,) = unpacked("bomb.zip", content)
+    assert upload.content is None
+
+
+def test_one_file_that_is_too_large_does_not_keep_the_others_out(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "MAX_FILE_BYTES", 10_000)
+    packed = _zip({"large.mid": b"\0" * 20_000, "b.mid": _midi(2)})
+    told = _send(client, _set(client), ("a.zip", packed), ("large.mid", b"\0" * 20_000)).json()
+    assert [file["verdict"] for file in told["files"]] == ["unreadable", "ok", "unreadable"]
+    assert "larger than" in told["files"][0]["reason"]
+
+
+def test_what_is_too_much_for_a_set_is_refused_and_the_rest_judged(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "MAX_SET_FILES", 2)
+    id_ = _set(client)
+    answer = _send(client, id_, *((f"{n}.mid", _midi(n)) for n in range(3)))
+    assert answer.status_code == 413 and "2 of the new files were added" in answer.json()["detail"]
+    assert client.get(f"/api/sets/{id_}").json()["totals"]["pieces"] == 2
+
+
+def test_a_set_that_is_learned_from_stays_as_it_is(client: TestClient) -> None:
+    id_ = _set(client)
+    file = _send(client, id_, ("a.mid", _midi(1))).json()["files"][0]["id"]
+    job = client.post("/api/train", json={"set": id_}).json()["id"]
+    assert _send(client, id_, ("b.mid", _midi(2))).status_code == 409
+    assert client.delete(f"/api/files/{file}").status_code == 409
+    assert client.delete(f"/api/sets/{id_}").status_code == 409
+    client.post(f"/api/jobs/{job}/stop")
+    assert client.delete(f"/api/sets/{id_}").status_code == 204
+
+
+def test_a_set_that_is_deleted_while_files_come_leaves_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id_ = store.add_set("mine")["id"]
+    monkeypatch.setattr(stores, "write_atomic", lambda *_: store._delete("sets", id_))
+    with pytest.raises(NotFoundError, match="deleted in the meantime"):
+        store.add_file(id_, "a.mid", "", _midi(1), {})
+    assert not store.folder_of_set(id_).exists()
 
 
 def test_links_in_a_zip_are_left_alone() -> None:
@@ -149,7 +190,18 @@ def test_links_in_a_zip_are_left_alone() -> None:
         link = zipfile.ZipInfo("link.mid")
         link.external_attr = 0o120777 << 16
         archive.writestr(link, "/etc/passwd")
-    assert list(unpacked("a.zip", content.getvalue())) == []
+    assert list(unpacked("a.zip", content)) == []
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_zip_whose_content_is_damaged_is_told(method: int) -> None:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", method) as archive:
+        archive.writestr("a.mid", bytes(range(256)) * 40)
+    damaged = bytearray(content.getvalue())
+    damaged[50:90] = b"\xff" * 40
+    with pytest.raises(InputError, match="cannot be unpacked"):
+        list(unpacked("a.zip", io.BytesIO(damaged)))
 
 
 def test_a_damaged_zip_is_told_and_the_other_files_are_kept(client: TestClient) -> None:
@@ -170,6 +222,10 @@ def test_a_reader_that_crashes_is_the_verdict_of_its_file(
         assert reader._call(os.abort) is None
         assert reader._call(time.sleep, 30, patience=0.2) is None
         assert reader.report(path)["verdict"] == "ok"
+        for process in list(reader._pool._processes.values()):  # type: ignore[union-attr]
+            process.kill()  # while it has nothing to do
+            process.join()
+        assert reader.report(path)["verdict"] == "ok"
     finally:
         reader.close()
 
@@ -185,6 +241,10 @@ def test_a_reader_that_crashes_is_the_verdict_of_its_file(
         ({"origin": "http://evil.example"}, 403),
         ({"sec-fetch-site": "cross-site"}, 403),
         ({"origin": "http://localhost"}, 201),
+        ({"origin": "http://[::1"}, 403),
+        ({"host": "[::1"}, 421),
+        ({"host": "192.0.2.7"}, 421),
+        ({"content-length": "1_0"}, 400),
     ],
 )
 def test_other_pages_and_other_names_are_refused(
@@ -194,7 +254,10 @@ def test_other_pages_and_other_names_are_refused(
 
 
 def test_the_token_is_asked_for(tmp_path: Path) -> None:
-    with TestClient(create_app(tmp_path, token="secret", works=False), base_url="http://localhost") as client:
+    with TestClient(create_app(tmp_path, token="secret", works=False), base_url="http://192.0.2.7") as client:
+        assert client.get("/health").status_code == 200
+        assert client.get("/health", headers={"host": "evil.example"}).status_code == 421
+        assert client.get("/openapi.json").status_code == 401
         assert client.get("/api/info").status_code == 401
         assert client.get("/api/info", headers={"authorization": "Bearer wrong"}).status_code == 401
         assert client.get("/api/info", headers={"authorization": "Bearer secret"}).status_code == 200
@@ -224,6 +287,7 @@ def test_too_much_is_refused_with_or_without_a_length(
     [
         ({"options": {"bars": 10**9}}, "bars must be between"),
         ({"options": {"bars": 1000}}, "at most"),
+        ({"options": {"seconds": 3000}}, "at most"),
         ({"options": {"num": 100}}, "at most"),
         ({"options": {"temperature": -1}}, "temperature"),
         ({"options": {"temperature": float("nan")}}, ""),
@@ -263,6 +327,23 @@ def test_unknown_ids_are_not_found(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
 
 
+def test_places_in_the_notices_that_are_none_are_refused_or_left_alone(client: TestClient) -> None:
+    job = client.post("/api/compose", json={}).json()["id"]
+    client.post(f"/api/jobs/{job}/stop")
+    assert client.get(f"/api/jobs/{job}/notices?after={10**22}").status_code == 422
+    for place in ("\u00b2".encode(), b"9" * 400):
+        answer = client.get(f"/api/jobs/{job}/notices", headers={b"last-event-id": place})
+        assert answer.status_code == 200 and "event: end" in answer.text
+
+
+def test_a_damaged_model_is_told_and_the_others_are_listed(store: Store) -> None:
+    set_id = store.add_set("mine")["id"]
+    store.add_model("0" * 32, "Broken", "0" * 32, set_id)
+    with TestClient(create_app(store.root, works=False), base_url="http://localhost") as client:
+        broken, bundled = client.get("/api/models").json()
+    assert "no such model folder" in broken["problem"] and not bundled["problem"] and bundled["architecture"]
+
+
 def test_a_full_queue_says_when_to_come_back(client: TestClient) -> None:
     jobs = []
     for _ in range(MAX_WAITING[COMPOSE]):
@@ -292,17 +373,19 @@ def test_every_answer_tells_browsers_to_hold_to_it(client: TestClient) -> None:
 def test_the_place_that_a_piece_resembles_can_be_heard_under_its_own_name(store: Store) -> None:
     set_id = store.add_set("mine")["id"]
     id_ = store.add_file(set_id, "a song.mid", "songs", _midi(1), {"verdict": "ok"})
-    job = store.add_job(TRAIN, {})["id"]
-    store.add_model(job, "model", job, set_id)
+    job = store.add_job(TRAIN, {"set": set_id})["id"]  # whose model has been deleted
     bundled = next(bundled_corpus().rglob("*.mid"))
-    for path, name, score in (
-        (f"songs/{id_}.mid", "a song.mid", tune(1)),
-        (bundled.relative_to(bundled_corpus()).as_posix(), None, read_midi(bundled)),
+    for number, (path, name, score) in enumerate(
+        (
+            (f"songs/{id_}.mid", "a song.mid", tune(1)),
+            (bundled.relative_to(bundled_corpus()).as_posix(), None, read_midi(bundled)),
+        ),
+        1,
     ):
         longest = {"notes": 14, "bars": [1, 2], "piece": path, "bars_there": [3, 4]}
         sidecar = {"originality": {"longest": longest, "share": 0.5}}
         kept = Composition(tune(1), sidecar)
-        Worker(store)._keep({"id": job, "request": {}}, job, 1, kept, "mine 1")
+        Worker(store, os.getppid())._keep({"id": job, "request": {}}, job, number, kept, f"mine {number}")
         with TestClient(create_app(store.root, works=False), base_url="http://localhost") as client:
             piece = client.get("/api/pieces").json()[0]
             origin = client.get(f"/api/pieces/{piece['id']}/origin").json()
@@ -346,6 +429,58 @@ def test_a_job_that_was_killed_too_often_is_not_tried_again(store: Store) -> Non
         store.claim(COMPOSE, "compose-0")
         store.recover("compose-0")
     assert store.job(id_)["state"] == "failed" and "killed" in store.job(id_)["reason"]
+
+
+def test_jobs_of_workers_that_there_are_no_longer_wait_again(store: Store) -> None:
+    ids = [store.add_job(COMPOSE, {})["id"] for _ in range(2)]
+    for number in range(2):
+        store.claim(COMPOSE, f"compose-{number}")
+    store.recover_all_but(["compose-0"])
+    assert [store.job(id_)["state"] for id_ in ids] == [RUNNING, QUEUED]
+
+
+def test_a_job_whose_server_ends_waits_again(store: Store) -> None:
+    id_ = store.add_job(COMPOSE, {})["id"]
+    job = store.claim(COMPOSE, "compose-0")
+    worker = Worker(store, os.getppid())
+    assert job is not None
+    worker._do(lambda _: worker._leave(), job)
+    assert worker.leaving and store.job(id_)["state"] == QUEUED and store.job(id_)["tries"] == 0
+
+
+def test_a_fault_of_ours_fails_its_job_with_a_reason(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def faulty(job: dict[str, Any]) -> None:
+        raise ZeroDivisionError("so it goes")
+
+    id_ = store.add_job(COMPOSE, {})["id"]
+    job = store.claim(COMPOSE, "compose-0")
+    assert job is not None
+    Worker(store, os.getppid())._do(faulty, job)
+    assert "ZeroDivisionError: so it goes" in store.job(id_)["reason"]
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_job_that_is_tried_again_keeps_each_piece_once(store: Store) -> None:
+    options = {"num": 2, "bars": 4, "seed": 1, "key": "C major", "density": "1-2"}
+    request = {"model": BUNDLED, "name": "Piece", "options": options, "music": {}}
+    id_ = store.add_job(COMPOSE, request)["id"]
+    for _ in range(2):
+        job = store.claim(COMPOSE, "compose-0")
+        assert job is not None
+        Worker(store, os.getppid()).compose(job)
+        store.put_back(id_)
+    told = [notice["data"] for notice in store.notices(id_) if notice["kind"] != "draft"]
+    assert len(told) == len({json.dumps(data) for data in told})
+    assert sorted(row["number"] for row in store.pieces(10, None, id_)) == [1, 2]
+
+
+def test_drafts_tell_the_notes_that_have_grown(store: Store) -> None:
+    first, now = tune(1).notes[:5].copy(), tune(1).notes[:8].copy()
+    assert _first_difference(None, first) == 0 and _first_difference(first, now) == 5
+    now["duration"][3] += 1
+    assert _first_difference(first, now) == 3 and _first_difference(first, first) == 5
 
 
 def test_an_interruption_in_order_is_no_try(store: Store) -> None:
@@ -395,14 +530,14 @@ def test_one_process_alone_holds_a_folder(tmp_path: Path) -> None:
 class _Studio:
     """A server with its workers, as `cadenza serve` starts it."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *arguments: str) -> None:
         # As a script starts it in the background, deaf to Ctrl-C.
         command = ["bash", "-c", 'trap "" INT; exec "$@"', "bash", sys.executable, "-m", "cadenza", "serve"]
-        command += ["--port", "0", "--data", str(data)]
+        command += ["--port", "0", "--data", str(data), *arguments]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.address = self.process.stdout.readline().split()[-1]
-        self.client = httpx.Client(base_url=self.address, timeout=30)
+        self.client = httpx.Client(base_url=self.address.partition("#")[0], timeout=30)
 
     def ended(self, job: str, patience: float = 60) -> dict[str, Any]:
         return self.until(job, lambda row: row["state"] not in (QUEUED, RUNNING), patience)
@@ -531,10 +666,50 @@ def test_a_second_server_on_the_same_folder_is_refused(studio: _Studio, tmp_path
     assert done.returncode == 2 and "another process uses this folder" in done.stderr
 
 
-def test_other_hosts_need_a_token() -> None:
-    command = [sys.executable, "-m", "cadenza", "serve", "--port", "0", "--host", "0.0.0.0"]
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--host", "0.0.0.0"], "--token"),
+        (["--host", "0.0.0.0", "--token", ""], "--token"),
+        (["--token", "a#b"], "--token takes"),
+        (["--host", "no.such.host.invalid", "--token", "a"], "cannot be listened on"),
+        (["--data", __file__], "choose another --data"),
+    ],
+)
+def test_what_cannot_be_served_is_told(arguments: list[str], words: str) -> None:
+    command = [sys.executable, "-m", "cadenza", "serve", "--port", "0", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and "--token" in done.stderr
+    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_studio_for_others_tells_an_address_at_which_it_answers(tmp_path: Path) -> None:
+    studio = _Studio(tmp_path / "data", "--host", "0.0.0.0", "--token", "secret")
+    try:
+        address, _, token = studio.address.partition("#token=")
+        assert token == "secret" and "0.0.0.0" not in address
+        headers = {"authorization": f"Bearer {token}"}
+        assert httpx.get(f"{address}api/info", headers=headers).status_code == 200
+    finally:
+        studio.stop()
+
+
+def test_a_killed_server_takes_its_workers_with_it(tmp_path: Path) -> None:
+    studio = _Studio(tmp_path / "data")
+    workers = _children(studio.process.pid, "compose")
+    assert workers
+    studio.stop(signal.SIGKILL)
+    for _ in range(200):
+        if not any(_is_alive(worker) for worker in workers):
+            return
+        time.sleep(0.05)
+    raise AssertionError("workers go on without a server")
+
+
+def _is_alive(pid: int) -> bool:
+    listed = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return bool(listed.stdout.strip()) and not listed.stdout.startswith("Z")
 
 
 def test_pieces_read_back_as_they_were(studio: _Studio, tmp_path: Path) -> None:

@@ -18,11 +18,16 @@ export interface Info {
 
 export type Use = "prompt" | "infill" | "vary" | "humanise" | "orchestrate";
 
-export interface Model {
+export interface Model extends Partial<ModelFacts> {
   id: string;
   name: string;
   created: number;
   set_id: string | null;
+  /** What is wrong with its folder; then nothing else is known. */
+  problem: string;
+}
+
+export interface ModelFacts {
   styles: string[];
   architecture: string;
   parameters: number;

@@ -1,5 +1,5 @@
 // What several parts of the page know: what the studio can do, its models, and which view is open.
-import { signal } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 import { type Info, type Model, type MusicSet, api, told } from "./api";
 
 export const VIEWS = { compose: "Compose", music: "My music", learn: "Learn", history: "History" } as const;
@@ -7,6 +7,7 @@ export type View = keyof typeof VIEWS;
 
 export const info = signal<Info | null>(null);
 export const models = signal<Model[]>([]);
+export const usableModels = computed(() => models.value.filter((each) => !each.problem));
 export const sets = signal<MusicSet[]>([]);
 export const startProblem = signal("");
 export const view = signal<View>(viewOfAddress());

@@ -9,6 +9,7 @@ import argparse
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -31,7 +32,6 @@ DEFAULT_FOLDER = "midi_songs"
 FEW_STEPS = 200  # of training; three minutes on a laptop are some 600
 TRAIN_EXTRA = "pip install 'cadenza[train]'"
 WEB_EXTRA = "pip install 'cadenza[web]'"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -268,9 +268,14 @@ def serve(arguments: argparse.Namespace) -> None:
     missing = [name for name in ("fastapi", "uvicorn", "multipart") if find_spec(name) is None]
     if missing:
         raise InputError(f"the studio needs {', '.join(missing)}; type: {WEB_EXTRA}")
+    from cadenza.web.guard import LOOPBACK
     from cadenza.web.serving import default_data, run
 
-    if arguments.host not in LOOPBACK and arguments.token is None:
+    if arguments.token is not None and not re.fullmatch(r"[A-Za-z0-9._~-]+", arguments.token):
+        raise InputError(
+            "--token takes letters, digits and . _ ~ - alone, and at least one; choose such a secret."
+        )
+    if arguments.host.lower() not in LOOPBACK and arguments.token is None:
         raise InputError(
             f"--host {arguments.host} lets others in; give --token SECRET as well, which all of them have to know."
         )

@@ -1,6 +1,6 @@
 // The form: three wishes that most want, and all others behind "More".
 import { useSignal } from "@preact/signals";
-import { info, models } from "../state";
+import { info, models, usableModels } from "../state";
 import { Icon } from "../ui/icons";
 import { Choice, Field, Problem } from "../ui/parts";
 import { MoreWishes } from "./MoreWishes";
@@ -42,11 +42,11 @@ export function WishForm() {
           <Surprise value={now.surprise || "0.5"} />
         )}
         {knows(task.value, "style") && <Style />}
-        {models.value.length > 1 && (
+        {usableModels.value.length > 1 && (
           <Choice
             label="Model"
             value={model.value}
-            options={models.value.map((each) => [each.id, each.name])}
+            options={usableModels.value.map((each) => [each.id, each.name])}
             onChange={(value) => (model.value = value)}
             wide
           />
@@ -155,7 +155,7 @@ function Surprise({ value }: { value: string }) {
 }
 
 function Style() {
-  const known = models.value.find((each) => each.id === model.value)?.styles.filter(Boolean) ?? [];
+  const known = models.value.find((each) => each.id === model.value)?.styles?.filter(Boolean) ?? [];
   const style = wishes.value.style ?? "";
   const mixed = useSignal(style !== "" && !known.includes(style));
   if (!known.length) return null;

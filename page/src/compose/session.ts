@@ -4,7 +4,7 @@ import { type ComposeRequest, type Piece, Refusal, type Told, api, follow, told 
 import { type Columns, type Draft, type Score, barCount, merged, scoreOf } from "../score/score";
 import { say } from "../say";
 import { type Song, active, owner, player, playing } from "../stage/player";
-import { instrumentName, models, open } from "../state";
+import { instrumentName, open, usableModels } from "../state";
 import { DOES, type Task, USUAL, type Wishes, encoded, parseBars, taskOf, wishesOf } from "./wishes";
 
 export interface Source {
@@ -29,7 +29,7 @@ interface Kept {
   name: string;
 }
 
-const kept = JSON.parse(localStorage.getItem(KEPT) ?? "null") as Kept | null;
+const kept = remembered();
 
 export const wishes = signal<Wishes>(kept?.wishes ?? USUAL);
 export const model = signal(kept?.model ?? "bundled");
@@ -50,8 +50,19 @@ effect(() => {
 });
 
 effect(() => {
-  if (models.value.length && !models.value.some((each) => each.id === model.value)) model.value = "bundled";
+  const usable = usableModels.value;
+  if (usable.length && !usable.some((each) => each.id === model.value)) model.value = "bundled";
 });
+
+/** What was wished for last time; nothing if that cannot be read, as after an update. */
+function remembered(): Partial<Kept> | null {
+  try {
+    const found: unknown = JSON.parse(localStorage.getItem(KEPT) ?? "null");
+    return typeof found === "object" ? found : null;
+  } catch {
+    return null;
+  }
+}
 
 export const sourceSong = computed<Song | null>(() => {
   const from = source.value;

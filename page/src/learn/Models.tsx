@@ -1,6 +1,6 @@
 // The models there are: what is known of each, to rename, read about, delete and compose with.
 import { useSignal } from "@preact/signals";
-import { type Model, api, told } from "../api";
+import { type Model, type ModelFacts, api, told } from "../api";
 import { model as composeWith } from "../compose/session";
 import { models, open, refreshModels } from "../state";
 import { Name, Problem, Sure } from "../ui/parts";
@@ -47,6 +47,7 @@ function ModelRow({ model }: { model: Model }) {
           <button
             type="button"
             class="quiet"
+            disabled={!isWhole(model)}
             onClick={() => ((composeWith.value = model.id), open("compose"))}
           >
             Compose with it
@@ -54,6 +55,7 @@ function ModelRow({ model }: { model: Model }) {
           <button
             type="button"
             class="quiet"
+            disabled={!isWhole(model)}
             aria-expanded={Boolean(card.value)}
             onClick={() =>
               card.value ? (card.value = "") : void tried(async () => (card.value = await api.card(model.id)))
@@ -77,8 +79,8 @@ function ModelRow({ model }: { model: Model }) {
           )}
         </span>
       </div>
-      <p class="hint">{described(model)}</p>
-      <Problem text={problem.value} />
+      {isWhole(model) && <p class="hint">{described(model)}</p>}
+      <Problem text={problem.value || model.problem} />
       {card.value && (
         <pre class="card-text" tabIndex={0} aria-label={`Card of ${model.name}`}>
           {card.value}
@@ -88,7 +90,11 @@ function ModelRow({ model }: { model: Model }) {
   );
 }
 
-function described(model: Model): string {
+function isWhole(model: Model): model is Model & ModelFacts {
+  return !model.problem;
+}
+
+function described(model: ModelFacts): string {
   const minutes =
     model.minutes < 1.5
       ? `${Math.round(model.minutes * 60)} seconds`

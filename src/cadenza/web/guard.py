@@ -6,6 +6,7 @@ Sources: OWASP cheat sheets on CSRF, file upload and HTTP headers.
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import json
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+MAX_JSON_BYTES = 2**20
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 HEADERS = {
     "x-content-type-options": "nosniff",
@@ -30,7 +32,8 @@ HEADERS = {
 
 @dataclass
 class Guard:
-    """ASGI middleware. hosts: names by which the server may be called; token: a secret that all have to know."""
+    """ASGI middleware. hosts: names by which the server may be called, in lower case; token: a secret that all have to
+    know, without which nobody from elsewhere may ask; max_bytes: of a form with files."""
 
     app: ASGIApp
     hosts: tuple[str, ...]
@@ -47,43 +50,45 @@ class Guard:
         if refusal:
             await _answer(send, *refusal)
             return
-        await self._pass(scope, receive, send)
+        await self._pass(scope, receive, send, self._most(headers))
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
-        if _host(headers.get("host", "")) not in self.hosts:
+        if not self._is_known(_host(headers.get("host", ""))):
             return 421, "this server is not known by that name; call it as it told when it started."
         if scope["method"] not in SAFE_METHODS:
             site, origin = headers.get("sec-fetch-site", "same-origin"), headers.get("origin")
-            if site not in ("same-origin", "none") or (
-                origin and urlsplit(origin).netloc != headers.get("host")
-            ):
+            if site not in ("same-origin", "none") or (origin and _netloc(origin) != headers.get("host")):
                 return 403, "another page asked for this; open the studio's own."
-        if self.token and scope["path"].startswith("/api") and not self._knows_token(headers):
+        if self.token is not None and _is_secret(scope["path"]) and not self._knows_token(headers):
             return 401, "this studio asks for its token; open the address that it told when it started."
         length = headers.get("content-length", "0")
-        if not length.isdigit():
+        if not (length.isdecimal() and length.isascii() and len(length) < 20):
             return 400, "the length of what was sent is no number."
-        if int(length) > self.max_bytes:
-            return 413, self._too_long
-        return None
+        most = self._most(headers)
+        return (413, _too_long(most)) if int(length) > most else None
+
+    def _is_known(self, host: str) -> bool:
+        """Other pages can lead a name of theirs here (DNS rebinding), but no address; those who know the token may call
+        the server by any address that it has."""
+        return host in self.hosts or (self.token is not None and _is_address(host))
+
+    def _most(self, headers: dict[str, str]) -> int:
+        is_form = headers.get("content-type", "").startswith("multipart/form-data")
+        return self.max_bytes if is_form else min(MAX_JSON_BYTES, self.max_bytes)
 
     def _knows_token(self, headers: dict[str, str]) -> bool:
         given = headers.get("authorization", "").removeprefix("Bearer ")
         return hmac.compare_digest(given.encode("latin-1", "replace"), (self.token or "").encode())
 
-    @property
-    def _too_long(self) -> str:
-        return f"more was sent than is taken at once, {self.max_bytes // 2**20} MB; send it in parts."
-
-    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _pass(self, scope: Scope, receive: Receive, send: Send, most: int) -> None:
         size = 0
 
         async def counted() -> Message:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
-            if size > self.max_bytes:
-                raise HTTPException(413, self._too_long)
+            if size > most:
+                raise HTTPException(413, _too_long(most))
             return message
 
         async def with_headers(message: Message) -> None:
@@ -94,9 +99,37 @@ class Guard:
         await self.app(scope, counted, with_headers)
 
 
+def _is_secret(path: str) -> bool:
+    """All but the page itself, which holds nothing, and whether the server is well."""
+    return path.startswith("/api") or path == "/openapi.json"
+
+
+def _too_long(most: int) -> str:
+    return f"more was sent than is taken at once, {most / 2**20:g} MB; send it in parts."
+
+
 def _host(header: str) -> str:
-    """A Host header without its port, and an IPv6 address without its brackets."""
-    return (urlsplit(f"//{header}").hostname or "") if header.isprintable() else ""
+    """A Host header without its port, and an IPv6 address without its brackets; empty if it is none."""
+    try:
+        return (urlsplit(f"//{header}").hostname or "") if header.isprintable() else ""
+    except ValueError:
+        return ""
+
+
+def _netloc(origin: str) -> str | None:
+    """The host and port of an Origin header; None if it is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:

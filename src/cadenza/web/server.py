@@ -9,14 +9,14 @@ the status that HTTP has for it: 404 unknown, 409 not now, 413 too large, 422 no
 from __future__ import annotations
 
 import asyncio
-import io
 import json
+import re
 import zipfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -26,12 +26,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from starlette.background import BackgroundTask
 from starlette.datastructures import UploadFile
 from starlette.types import Scope
 
 from cadenza.audio import has_libraries
 from cadenza.controls import SCALES
-from cadenza.errors import CadenzaError, InputError
+from cadenza.errors import CadenzaError, InputError, ModelError
 from cadenza.export import WRITERS, write_score
 from cadenza.midi import read_midi
 from cadenza.model_folder import CARD, ModelFolder, bundled_corpus, bundled_model
@@ -44,14 +45,15 @@ from cadenza.tasks import USES, check
 from cadenza.version import __version__
 from cadenza.web.guard import LOOPBACK, Guard
 from cadenza.web.notes import score_of
-from cadenza.web.store import COMPOSE, ENDED, QUEUED, RUNNING, TRAIN, NotFoundError, Row, Store, only
+from cadenza.web.store import COMPOSE, ENDED, FAILED, QUEUED, RUNNING, TRAIN, NotFoundError, Row, Store, only
 from cadenza.web.uploads import MAX_SET_BYTES, Reader, TooLargeError, add_uploads, judge, printable, unpacked
 from cadenza.web.worker import BUNDLED
 from cadenza.web.workforce import Workforce
 
 MAX_WAITING = {COMPOSE: 32, TRAIN: 8}
 MAX_NUM = 8  # candidates at once
-MAX_STUDIO_BARS = 256
+MAX_STUDIO_BARS, MAX_STUDIO_SECONDS = 256, 600.0
+MAX_NOTICE = 2**53  # the largest number that a page can tell
 MAX_MINUTES = 24 * 60.0
 MAX_UPLOADS = 2_000  # files in one request
 NOTICE_SECONDS = 0.05  # between looks for what a job tells
@@ -126,6 +128,10 @@ class Studio:
 
     def start(self) -> None:
         """Start what works beside the server."""
+        if not self.can_train:
+            for job in self.store.jobs(QUEUED, RUNNING):
+                if job["kind"] == TRAIN:
+                    self.store.end(job["id"], FAILED, f"training needs torch; type: {TRAIN_EXTRA}")
         if self.workforce:
             self.workforce.start()
 
@@ -143,7 +149,14 @@ class Studio:
     def models(self) -> list[Row]:
         """The bundled model, and those that were trained here."""
         bundled = {"id": BUNDLED, "name": "Bundled model", "created": 0.0, "set_id": None, "job_id": None}
-        return [{**row, **_facts(self.folder(row["id"]))} for row in (*self.store.models(), bundled)]
+        return [{**row, **self._facts(row["id"])} for row in (*self.store.models(), bundled)]
+
+    def _facts(self, model: str) -> Row:
+        """What the page shows of a model, or what is wrong with it."""
+        try:
+            return {**_facts(self.folder(model)), "problem": ""}
+        except ModelError as error:
+            return {"problem": str(error)}
 
     def folder(self, model: str) -> ModelFolder:
         """A model's folder, opened."""
@@ -181,8 +194,8 @@ class Studio:
     def _source(self, model: str, name: str) -> Path | None:
         """The file of a corpus: of the bundled one, or of the set that a model learned from."""
         roots = [bundled_corpus()]
-        if model != BUNDLED:
-            roots.insert(0, self.store.folder_of_set(self.store.model(model)["set_id"]))
+        if model != BUNDLED:  # whose job is known even if it has been deleted
+            roots.insert(0, self.store.folder_of_set(self.store.job(model)["request"]["set"]))
         paths = [root / name for root in roots]
         return next((path for path in paths if path.is_file()), None)
 
@@ -249,7 +262,8 @@ def _add_facts(app: FastAPI, studio: Studio) -> None:
     @app.get("/health")
     def health() -> Row:
         """Whether the server answers, and its store."""
-        return {"status": "ok", "waiting": {kind: studio.store.waiting(kind) for kind in MAX_WAITING}}
+        studio.store.waiting(COMPOSE)
+        return {"status": "ok"}
 
     @app.get("/api/info")
     def info() -> Row:
@@ -265,7 +279,12 @@ def _add_facts(app: FastAPI, studio: Studio) -> None:
             "instruments": list(GM_INSTRUMENTS),
             "drum_kits": DRUM_KITS,
             "formats": _formats(),
-            "limits": {"num": MAX_NUM, "bars": min(MAX_BARS, MAX_STUDIO_BARS), "upload_bytes": MAX_SET_BYTES},
+            "limits": {
+                "num": MAX_NUM,
+                "bars": min(MAX_BARS, MAX_STUDIO_BARS),
+                "seconds": MAX_STUDIO_SECONDS,
+                "upload_bytes": MAX_SET_BYTES,
+            },
         }
 
     @app.get("/api/soundfont")
@@ -349,21 +368,18 @@ def _add_sets(app: FastAPI, studio: Studio) -> None:
     @app.delete("/api/sets/{id_}", status_code=204)
     def delete_set(id_: str) -> None:
         """Forget a set and its files."""
-        for job in store.jobs(QUEUED, RUNNING):
-            if job["request"].get("set") == id_:
-                raise HTTPException(409, "a model is being trained on this set; stop that first.")
+        _refuse_while_learned_from(studio, id_)
         store.delete_set(id_)
 
     @app.post("/api/sets/{id_}/files")
     async def add_files(id_: str, request: Request) -> Row:
         """Add the parts named `file` of a form: MIDI files and zips. A name may hold a folder, which is its style."""
-        store.set(id_)
+        await run_in_threadpool(_refuse_while_learned_from, studio, id_)
         async with request.form(max_files=MAX_UPLOADS, max_fields=10) as form:
             parts = [part for part in form.getlist("file") if isinstance(part, UploadFile)]
             if not parts:
                 raise HTTPException(422, "the form has no part named `file`; send the files under that name.")
-            named = [(part.filename or "music.mid", await part.read()) for part in parts]
-        return await run_in_threadpool(_take, studio, id_, named)
+            return await run_in_threadpool(_take, studio, id_, parts)
 
     @app.get("/api/files/{id_}/score")
     def file_score(id_: str) -> Row:
@@ -380,18 +396,29 @@ def _add_sets(app: FastAPI, studio: Studio) -> None:
     def delete_file(id_: str) -> None:
         """Take a file out of its set."""
         set_id = store.file(id_)["set_id"]
+        _refuse_while_learned_from(studio, set_id)
         store.delete_file(id_)
         judge(store, studio.reader, set_id)
 
 
-def _take(studio: Studio, set_id: str, named: list[tuple[str, bytes]]) -> Row:
+def _refuse_while_learned_from(studio: Studio, set_id: str) -> None:
+    """A training goes on after a restart only with the pieces that it began with."""
+    studio.store.set(set_id)
+    for job in studio.store.jobs(QUEUED, RUNNING):
+        if job["request"].get("set") == set_id:
+            raise HTTPException(
+                409, "a model learns from this set; wait until it has ended, or stop it first."
+            )
+
+
+def _take(studio: Studio, set_id: str, parts: list[UploadFile]) -> Row:
     """Unpack, judge and keep what was sent; what cannot be unpacked is told, and the rest kept."""
     problems: list[str] = []
 
     def uploads() -> Iterator[Any]:
-        for name, content in named:
+        for part in parts:
             try:
-                yield from unpacked(name, content)
+                yield from unpacked(part.filename or "music.mid", part.file)
             except TooLargeError:
                 raise
             except InputError as error:
@@ -461,12 +488,12 @@ def _add_jobs(app: FastAPI, studio: Studio) -> None:
 
     @app.get("/api/jobs/{id_}/notices", response_class=StreamingResponse)
     async def notices(
-        id_: str, request: Request, after: Annotated[int, Query(ge=0)] = 0
+        id_: str, request: Request, after: Annotated[int, Query(ge=0, le=MAX_NOTICE)] = 0
     ) -> StreamingResponse:
         """What a job tells, as server-sent events that end with the job; `after` (or Last-Event-ID) skips."""
         await run_in_threadpool(store.job, id_)
         seen = request.headers.get("last-event-id", "")
-        start = int(seen) if seen.isdigit() else after
+        start = int(seen) if re.fullmatch("[0-9]{1,15}", seen) else after
         return StreamingResponse(
             _stream(studio, id_, start), media_type="text/event-stream", headers={"cache-control": "no-store"}
         )
@@ -482,6 +509,8 @@ def _checked_options(request: ComposeRequest) -> Row:
     check(request.music.use if request.music else None, options)
     if options.num > MAX_NUM or options.bars > MAX_STUDIO_BARS:
         raise InputError(f"the studio composes at most {MAX_NUM} pieces of {MAX_STUDIO_BARS} bars at once.")
+    if options.seconds is not None and options.seconds > MAX_STUDIO_SECONDS:
+        raise InputError(f"the studio composes at most {MAX_STUDIO_SECONDS:g} seconds.")
     return {**options.asked(), "seed": options.seed}
 
 
@@ -489,23 +518,25 @@ async def _stream(studio: Studio, job: str, after: int) -> AsyncIterator[str]:
     """Server-sent events (WHATWG HTML, 9.2) of a job until it has ended; a comment keeps the line open."""
     quiet = 0.0
     told: Row = {}
-    while True:
-        # Asked before the notices are read, so that none comes between.
-        state = await run_in_threadpool(studio.store.job, job)
-        for notice in await run_in_threadpool(studio.store.notices, job, after):
-            after, quiet = notice["number"], 0.0
-            yield f"id: {after}\nevent: {notice['kind']}\ndata: {json.dumps(notice['data'])}\n\n"
-        if state["progress"] != told:
-            told, quiet = state["progress"], 0.0
-            yield f"event: progress\ndata: {json.dumps(told)}\n\n"
-        if state["state"] in ENDED:
-            yield f"event: end\ndata: {json.dumps(only(state, ('state', 'reason')))}\n\n"
-            return
-        await asyncio.sleep(NOTICE_SECONDS)
-        quiet += NOTICE_SECONDS
-        if quiet >= KEEP_ALIVE_SECONDS:
-            quiet = 0.0
-            yield ": still there\n\n"
+    with studio.store.watch() as has_changed:
+        while True:
+            if has_changed():
+                # Asked before the notices are read, so that none comes between.
+                state = await run_in_threadpool(studio.store.job, job)
+                for notice in await run_in_threadpool(studio.store.notices, job, after):
+                    after, quiet = notice["number"], 0.0
+                    yield f"id: {after}\nevent: {notice['kind']}\ndata: {json.dumps(notice['data'])}\n\n"
+                if state["progress"] != told:
+                    told, quiet = state["progress"], 0.0
+                    yield f"event: progress\ndata: {json.dumps(told)}\n\n"
+                if state["state"] in ENDED:
+                    yield f"event: end\ndata: {json.dumps(only(state, ('state', 'reason')))}\n\n"
+                    return
+            await asyncio.sleep(NOTICE_SECONDS)
+            quiet += NOTICE_SECONDS
+            if quiet >= KEEP_ALIVE_SECONDS:
+                quiet = 0.0
+                yield ": still there\n\n"
 
 
 def _refuse_while_running(studio: Studio, model: str) -> None:
@@ -532,7 +563,10 @@ def _add_pieces(app: FastAPI, studio: Studio) -> None:
     @app.get("/api/pieces.zip")
     def zipped(id_: Annotated[list[str], Query(alias="id", min_length=1, max_length=50)]) -> Response:
         """Pieces in every format, with their settings."""
-        return _attached(_zip(studio, [store.piece(each) for each in id_]), "application/zip", "pieces.zip")
+        path = _zip(studio, [store.piece(each) for each in dict.fromkeys(id_)])
+        return FileResponse(
+            path, media_type="application/zip", filename="pieces.zip", background=BackgroundTask(path.unlink)
+        )
 
     @app.get("/api/pieces/{id_}/score")
     def piece_score(id_: str) -> Row:
@@ -594,15 +628,20 @@ def _formats() -> list[str]:
     ]
 
 
-def _zip(studio: Studio, rows: list[Row]) -> bytes:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for number, row in enumerate(rows, 1):
-            for suffix in _formats():
-                archive.writestr(
-                    f"{number:02d} {_file_name(row['name'])}{suffix}", _written(studio, row, suffix)
-                )
-    return content.getvalue()
+def _zip(studio: Studio, rows: list[Row]) -> Path:
+    """A temporary file, which whoever sends it removes: the sound of many pieces is large."""
+    with NamedTemporaryFile(prefix="cadenza-", suffix=".zip", delete=False) as file:
+        path = Path(file.name)
+    try:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for number, row in enumerate(rows, 1):
+                for suffix in _formats():
+                    name = f"{number:02d} {_file_name(row['name'])}{suffix}"
+                    archive.writestr(name, _written(studio, row, suffix))
+    except BaseException:
+        path.unlink()
+        raise
+    return path
 
 
 def _file_name(name: str) -> str:

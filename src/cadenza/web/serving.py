@@ -28,7 +28,12 @@ def default_data() -> Path:
 
 def run(data: Path, host: str, port: int, token: str | None) -> None:
     """Serve until Ctrl-C; raises InputError if the port or the folder is in use."""
-    data.mkdir(parents=True, exist_ok=True)
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{data}: is no folder that can be written to ({error.strerror}); choose another --data."
+        ) from error
     listener = _listen(host, port)
     with only_one(data / "server.lock", wait=False), listener:
         app = create_app(data, hosts=_names(host), token=token)
@@ -59,18 +64,36 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _names(host: str) -> tuple[str, ...]:
-    """By which names the server answers: its own and, if it listens on all addresses, the machine's."""
+def _is_everywhere(host: str) -> bool:
+    """Whether it stands for all addresses of the machine."""
     try:
-        everywhere = ipaddress.ip_address(host).is_unspecified
+        return ipaddress.ip_address(host).is_unspecified
     except ValueError:
-        everywhere = False
-    if not everywhere:
-        return (*LOOPBACK, host)
+        return False
+
+
+def _names(host: str) -> tuple[str, ...]:
+    """By which names the server answers, beside its addresses."""
     name = socket.gethostname()
-    addresses = {str(info[4][0]) for info in socket.getaddrinfo(name, None)}
-    return (*LOOPBACK, name, socket.getfqdn(), *addresses)
+    own = (name, f"{name}.local", socket.getfqdn()) if _is_everywhere(host) else (host,)
+    return (*LOOPBACK, *(each.lower() for each in own))
 
 
 def _shown(host: str) -> str:
+    """The host as others can call it."""
+    host = _outward_address(host) if _is_everywhere(host) else host
     return f"[{host}]" if ":" in host else host
+
+
+def _outward_address(host: str) -> str:
+    """This machine's address in its network, or its name if it is in none."""
+    version = ipaddress.ip_address(host).version
+    family, elsewhere = (socket.AF_INET, "192.0.2.1") if version == 4 else (socket.AF_INET6, "2001:db8::1")
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(
+                (elsewhere, 9)
+            )  # sends nothing, but chooses the way (RFC 5737 and 3849: nobody's addresses)
+            return str(probe.getsockname()[0])
+        except OSError:
+            return socket.gethostname()

@@ -4,6 +4,7 @@
     sets/SET/STYLE/FILE.mid        music that somebody brought; STYLE is made of the name of its folder
     models/MODEL/                  model folders, as `cadenza train` writes them
     pieces/PIECE.mid               composed music
+    libraries/SET/                 what was read of a set, which can be read again
 
 Every file is named by an id of 128 random bits, never by what a user called it. Each call opens a connection of its
 own, so that threads and processes share nothing but the database (WAL); another database would replace this module.
@@ -56,6 +57,7 @@ MIGRATIONS = (
         created REAL NOT NULL);
     CREATE INDEX pieces_by_age ON pieces (created);
     """,
+    "CREATE INDEX pieces_of_job ON pieces (job_id, number);",
 )
 QUEUED, RUNNING, DONE, FAILED, STOPPED = "queued", "running", "done", "failed", "stopped"
 ENDED = (DONE, FAILED, STOPPED)
@@ -107,6 +109,8 @@ class Store:
                 yield db
             finally:
                 db.close()
+        except sqlite3.IntegrityError as error:
+            raise NotFoundError("what this belongs to has been deleted in the meantime.") from error
         except sqlite3.OperationalError as error:
             raise StorageError(f"{self.root / 'studio.db'}: {error}; make room, or try again.") from error
         except sqlite3.DatabaseError as error:
@@ -178,19 +182,32 @@ class Store:
     def delete_set(self, id_: str) -> None:
         """Forget a set and its files; what was learned from it stays."""
         self._delete("sets", id_)
-        shutil.rmtree(self.folder_of_set(id_), ignore_errors=True)
+        self._remove_set(id_)
+
+    def _remove_set(self, id_: str) -> None:
+        for folder in (self.folder_of_set(id_), self.library_of_set(id_)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def library_of_set(self, id_: str) -> Path:
+        """Where what was read of a set is kept (see `library`)."""
+        return self.root / "libraries" / id_
 
     def folder_of_set(self, id_: str) -> Path:
         """Where the files of a set lie."""
         return self.root / "sets" / id_
 
     def add_file(self, set_id: str, name: str, style: str, content: bytes, report: Row) -> str:
-        """Keep a file of a set with what is known of it; style is the name of its folder, or empty."""
+        """Keep a file of a set, unless it is empty, with what is known of it; style is the name of its folder, or empty."""
         self.set(set_id)
         id_ = new_id()
         row = {"id": id_, "set_id": set_id, "name": name, "style": slug(style), "size": len(content)}
-        write_atomic(self.path_of_file(row), content)
-        return self._insert("files", **row, report=report)
+        if content:
+            write_atomic(self.path_of_file(row), content)
+        try:
+            return self._insert("files", **row, report=report)
+        except NotFoundError:  # the set was deleted meanwhile
+            self._remove_set(set_id)
+            raise
 
     def file(self, id_: str) -> Row:
         """One file."""
@@ -276,6 +293,15 @@ class Store:
         with self._transaction() as db:
             db.execute("UPDATE jobs SET state = 'queued', tries = max(0, tries - 1) WHERE id = ?", (id_,))
 
+    def recover_all_but(self, workers: Sequence[str]) -> None:
+        """Let the jobs of workers that there are no longer wait again."""
+        marks = ", ".join("?" * len(workers))
+        with self._transaction() as db:
+            db.execute(
+                f"UPDATE jobs SET state = 'queued' WHERE state = 'running' AND worker NOT IN ({marks})",
+                workers,
+            )
+
     def recover(self, worker: str) -> None:
         """Let a job whose worker was killed wait again, unless it has cost several already."""
         with self._transaction() as db:
@@ -314,9 +340,13 @@ class Store:
         """Whether somebody asked."""
         return bool(self._one("jobs", id_)["stop"])
 
-    def tell(self, job_id: str, kind: str, data: Row) -> None:
-        """Add a notice for all who watch a job, now or later."""
+    def tell(self, job_id: str, kind: str, data: Row, *, once: bool = False) -> None:
+        """Add a notice for all who watch a job, now or later; once: unless an earlier try of the job has told it."""
         with self._transaction() as db:
+            if once:
+                told = "SELECT 1 FROM notices WHERE job_id = ? AND kind = ? AND data = ?"
+                if db.execute(told, (job_id, kind, json.dumps(data))).fetchone():
+                    return
             db.execute(
                 "INSERT INTO notices SELECT ?, ifnull(max(number), 0) + 1, ?, ? FROM notices WHERE job_id = ?",
                 (job_id, kind, json.dumps(data), job_id),
@@ -375,11 +405,17 @@ class Store:
     def pieces(self, limit: int, before: float | None = None, job_id: str | None = None) -> list[Row]:
         """Composed pieces, the newest first: those before a time, those of a job."""
         return self._rows(
-            "SELECT * FROM pieces WHERE created < ? AND ifnull(job_id, '') LIKE ? ORDER BY created DESC LIMIT ?",
+            "SELECT * FROM pieces WHERE created < ? AND (? IS NULL OR job_id = ?) ORDER BY created DESC LIMIT ?",
             before if before is not None else float("inf"),
-            job_id or "%",
+            job_id,
+            job_id,
             limit,
         )
+
+    def piece_of(self, job_id: str, number: int) -> Row | None:
+        """The piece of this number that an earlier try of a job has kept."""
+        found = self._rows("SELECT * FROM pieces WHERE job_id = ? AND number = ?", job_id, number)
+        return found[0] if found else None
 
     def path_of_piece(self, id_: str) -> Path:
         """Where a piece's MIDI file lies."""

@@ -6,19 +6,22 @@ of the file that did it.
 
 from __future__ import annotations
 
-import io
+import lzma
+import os
 import threading
 import zipfile
+import zlib
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import IO, Any
 
 from cadenza.corpus import Corpus, examine, scan
 from cadenza.errors import InputError
+from cadenza.library import Library
 from cadenza.midi import MIDI_SUFFIXES
 from cadenza.web.store import Row, Store
 from cadenza.workers import end_with_parent, process_pool
@@ -29,7 +32,16 @@ MAX_SET_FILES = 5_000
 MAX_ZIP_ENTRIES = 20_000
 READ_SECONDS = 20.0  # for one file
 READ_BYTES = 2 * 2**30  # of address space for the process that reads
-PART = 2**16
+FAULTS_OF_ZIPS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    RuntimeError,
+    NotImplementedError,
+    EOFError,
+    OSError,
+    ValueError,
+)
 
 
 class TooLargeError(InputError):
@@ -38,32 +50,32 @@ class TooLargeError(InputError):
 
 @dataclass(frozen=True)
 class Upload:
-    """A file as it was brought: its name, the folder in which it lay, and its content."""
+    """A file as it was brought: its name, the folder in which it lay, and its content, None if that is too large."""
 
     name: str
     folder: str
-    content: bytes
+    content: bytes | None
 
 
-def unpacked(name: str, content: bytes) -> Iterator[Upload]:
-    """The file itself, or what is in a zip; raises InputError for a zip that is damaged, encrypted or too large.
+def unpacked(name: str, file: IO[bytes]) -> Iterator[Upload]:
+    """The file itself, or what is in a zip; raises InputError for a zip that is damaged, encrypted or has too much in it.
 
     Sizes are counted while it is unpacked, whatever it says of itself; nothing is written.
     """
-    if _is_midi(name) or not zipfile.is_zipfile(io.BytesIO(content)):
-        yield _upload(name, content)
+    if _is_midi(name) or not zipfile.is_zipfile(file):
+        file.seek(0)
+        yield _upload(name, _limited(file))
         return
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        with zipfile.ZipFile(file) as archive:
             entries = [entry for entry in archive.infolist() if _is_wanted(entry)]
             if len(archive.infolist()) > MAX_ZIP_ENTRIES or len(entries) > MAX_SET_FILES:
                 raise TooLargeError(f"{name}: has too many files; at most {MAX_SET_FILES:,} are taken.")
-            left = MAX_SET_BYTES
             for entry in entries:
-                data = _read(archive, entry, name, min(left, MAX_FILE_BYTES))
-                left -= len(data)
-                yield _upload(entry.filename, data)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, ValueError) as error:
+                with archive.open(entry) as packed:
+                    content = _limited(packed)
+                yield _upload(entry.filename, content)
+    except FAULTS_OF_ZIPS as error:
         raise InputError(
             f"{name}: cannot be unpacked ({error}); pack it again without a password."
         ) from error
@@ -86,21 +98,13 @@ def _is_wanted(entry: zipfile.ZipInfo) -> bool:
     return not entry.is_dir() and not is_link and not hidden and _is_midi(entry.filename)
 
 
-def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str, limit: int) -> bytes:
-    parts, size = [], 0
-    with archive.open(entry) as file:
-        while part := file.read(PART):
-            size += len(part)
-            if size > limit:
-                raise TooLargeError(
-                    f"{name}: holds more than is taken; {MAX_FILE_BYTES // 2**20} MB for a file and "
-                    f"{MAX_SET_BYTES // 2**20} MB in all."
-                )
-            parts.append(part)
-    return b"".join(parts)
+def _limited(file: IO[bytes]) -> bytes | None:
+    """What is in a file, None if that is more than is taken of one."""
+    content = file.read(MAX_FILE_BYTES + 1)
+    return content if len(content) <= MAX_FILE_BYTES else None
 
 
-def _upload(name: str, content: bytes) -> Upload:
+def _upload(name: str, content: bytes | None) -> Upload:
     """The last part of a path is the name, the one before it the folder."""
     parts = _parts(name)
     folders, last = parts[:-1], PurePosixPath(parts[-1] if parts else "music.mid")
@@ -113,12 +117,16 @@ def printable(text: str, most: int = 120) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)[:most].strip()
 
 
+_filling = threading.Lock()
+
+
 class Reader:
     """Reads files in another process, with limits on its memory and time; it is started anew when it dies."""
 
     def __init__(self) -> None:
         self._pool: ProcessPoolExecutor | None = None
         self._lock = threading.Lock()  # one file at a time: whoever crashes the process is known
+        self._closed = False
 
     def report(self, path: Path) -> Row:
         """Verdict, reason, warnings and facts of one file."""
@@ -127,9 +135,10 @@ class Reader:
             return _refused("the reader crashed or took too long on it")
         return facts
 
-    def judge(self, folder: Path) -> tuple[dict[str, Row], Row]:
-        """Reports of all files of a set by the stem of their names, as `inspect` gives them, and its totals."""
-        found = self._call(_judge, folder, patience=READ_SECONDS * 10)
+    def judge(self, folder: Path, library: Path) -> tuple[dict[str, Row], Row]:
+        """Reports of all files of a set by the stem of their names, as `inspect` gives them, and its totals; library:
+        where it is kept what was found before."""
+        found = self._call(_judge, folder, library, patience=READ_SECONDS * 10)
         if found is None:
             raise InputError("the set takes too long to read; take some files out.")
         return found
@@ -137,55 +146,76 @@ class Reader:
     def _call(self, function: Any, *arguments: Any, patience: float = READ_SECONDS) -> Any:
         """What the function returns; None if its process died or took too long."""
         with self._lock:
-            self._pool = self._pool or process_pool(1, _limit)
-            future: Future[Any] = self._pool.submit(function, *arguments)
             try:
+                future = self._submitted(function, *arguments)
                 return future.result(timeout=patience)
-            except (BrokenProcessPool, TimeoutError, MemoryError):
+            except (BrokenProcessPool, CancelledError, TimeoutError, MemoryError):
                 self._kill()
                 return None
 
-    def _kill(self) -> None:
+    def _submitted(self, function: Any, *arguments: Any) -> Future[Any]:
+        """The call, begun; a process that died while it had nothing to do is replaced."""
+        if self._closed:
+            raise InputError("the studio is ending; start it again.")
         if self._pool is not None:
-            for process in list((self._pool._processes or {}).values()):
+            try:
+                self._pool.submit(os.getpid).result(timeout=READ_SECONDS)
+            except (BrokenProcessPool, TimeoutError):
+                self._kill()
+        self._pool = self._pool or process_pool(1, _limit)
+        return self._pool.submit(function, *arguments)
+
+    def _kill(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            for process in list((pool._processes or {}).values()):
                 process.kill()
-            self._pool.shutdown(wait=False, cancel_futures=True)
-        self._pool = None
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
-        """End the process."""
-        with self._lock:
-            self._kill()
+        """End the process, whatever it reads; whoever waits for that hears that it crashed."""
+        self._closed = True
+        self._kill()
 
 
 def add_uploads(store: Store, reader: Reader, set_id: str, uploads: Iterator[Upload]) -> list[str]:
     """Keep what was brought and judge the whole set anew; returns the ids of the new files.
 
-    Files that could not be read keep their verdict, without their content.
+    Files that could not be read keep their verdict, without their content. What is too much for the set is told by
+    TooLargeError, once the files before it are judged.
     """
-    kept = store.files(set_id)
-    count, size = len(kept), sum(row["size"] for row in kept)
-    found: list[str] = []
-    try:
-        for upload in uploads:
-            count, size = count + 1, size + len(upload.content)
-            if count > MAX_SET_FILES or size > MAX_SET_BYTES:
-                raise TooLargeError(
-                    f"a set holds at most {MAX_SET_FILES:,} files and {MAX_SET_BYTES // 2**20} MB; "
-                    f"{len(found)} of the new files were added."
-                )
-            report = _examined(reader, upload)
-            id_ = store.add_file(set_id, upload.name, upload.folder, upload.content, report)
-            if report["verdict"] in ("unreadable", "not MIDI"):
-                store.path_of_file(store.file(id_)).unlink(missing_ok=True)
-            found.append(id_)
-    finally:
+    with _filling:  # so that the limits hold for those who bring files at once
+        kept = store.files(set_id)
+        count, size = len(kept), sum(row["size"] for row in kept)
+        found: list[str] = []
+        problem: InputError | None = None
+        try:
+            for upload in uploads:
+                # What is too large has been read as far as is taken, which many of them must not be.
+                count += 1
+                size += MAX_FILE_BYTES if upload.content is None else len(upload.content)
+                if count > MAX_SET_FILES or size > MAX_SET_BYTES:
+                    raise TooLargeError(
+                        f"a set holds at most {MAX_SET_FILES:,} files and {MAX_SET_BYTES // 2**20} MB; "
+                        f"{len(found)} of the new files were added."
+                    )
+                found.append(_add(store, reader, set_id, upload))
+        except InputError as error:
+            problem = error
         judge(store, reader, set_id)
+    if problem is not None:
+        raise problem
     return found
 
 
+def _add(store: Store, reader: Reader, set_id: str, upload: Upload) -> str:
+    report = _examined(reader, upload)
+    content = b"" if report["verdict"] in ("unreadable", "not MIDI") else upload.content or b""
+    return store.add_file(set_id, upload.name, upload.folder, content, report)
+
+
 def _examined(reader: Reader, upload: Upload) -> Row:
-    if len(upload.content) > MAX_FILE_BYTES:
+    if upload.content is None:
         return _refused(f"larger than {MAX_FILE_BYTES // 2**20} MB")
     if not _is_midi(upload.name):
         return {**_refused("the name does not end in .mid"), "verdict": "not MIDI"}
@@ -197,7 +227,7 @@ def _examined(reader: Reader, upload: Upload) -> Row:
 
 def judge(store: Store, reader: Reader, set_id: str) -> None:
     """Bring the verdicts of a set, duplicates among them, and its totals up to date."""
-    reports, totals = reader.judge(store.folder_of_set(set_id))
+    reports, totals = reader.judge(store.folder_of_set(set_id), store.library_of_set(set_id))
     names = {row["id"]: row["name"] for row in store.files(set_id)}
     named = {id_: _named(report, names) for id_, report in reports.items() if id_ in names}
     store.set_reports(set_id, named, totals)
@@ -236,9 +266,10 @@ def _report(path: Path) -> Row:
     }
 
 
-def _judge(folder: Path) -> tuple[dict[str, Row], Row]:
+def _judge(folder: Path, library: Path) -> tuple[dict[str, Row], Row]:
     folder.mkdir(exist_ok=True)
-    corpus: Corpus = scan(folder, allow_drums_only=True)
+    with Library(library) as known:
+        corpus: Corpus = scan(folder, allow_drums_only=True, library=known)
     reports = {
         report.path.stem: {
             "verdict": report.verdict,

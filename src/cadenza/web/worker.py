@@ -1,6 +1,6 @@
 """A process that does the studio's jobs of one kind, one after the other: composing, or training.
 
-    python -m cadenza.web.worker DATA compose|train NUMBER
+    python -m cadenza.web.worker DATA compose|train NUMBER PARENT
 
 It takes jobs from the store, tells there how far it is, and stops one when the store says so. What it cannot finish,
 because the server ended, it puts back; training then goes on from its last checkpoint.
@@ -13,18 +13,21 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cadenza.composer import Composer, Composition
-from cadenza.errors import CadenzaError, InputError
+from cadenza.errors import CadenzaError
 from cadenza.midi import midi_bytes, read_midi
-from cadenza.model_folder import CONFIG
+from cadenza.model_folder import CONFIG, STATE
 from cadenza.options import ComposeOptions
-from cadenza.score import Score
+from cadenza.score import NoteArray, Score
 from cadenza.web.notes import notes_of
 from cadenza.web.store import COMPOSE, DONE, FAILED, STOPPED, TRAIN, NotFoundError, Row, Store
 from cadenza.workers import only_one
@@ -40,13 +43,12 @@ MEMORISING_AFTER = 2  # evaluations without a gain for the held-out pieces
 class Worker:
     """Does jobs until its parent ends."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, store: Store, parent: int) -> None:
+        self.store, self.parent = store, parent  # parent: the process whose end is the end of this one
         self.composers: OrderedDict[str, Composer] = OrderedDict()
         self.job: str | None = None  # under way, which the watcher may interrupt
         self.lock = threading.RLock()  # over `job` and the interrupting of it; signals reach who holds it
         self.leaving = False
-        self.parent = os.getppid()
 
     def work(self, kind: str, name: str) -> None:
         """Take one job after the other, under this name."""
@@ -84,6 +86,10 @@ class Worker:
             self.store.end(job["id"], FAILED, str(error))
         except MemoryError:
             self.store.end(job["id"], FAILED, "memory ran out; ask for fewer bars or a smaller model.")
+        except Exception as error:  # a fault of ours ends its job, not those that wait behind it
+            traceback.print_exc()
+            reason = f"cadenza has a fault here ({type(error).__name__}: {error}); please report it."
+            self.store.end(job["id"], FAILED, reason)
         else:
             self.store.end(job["id"], DONE)
 
@@ -109,8 +115,15 @@ class Worker:
             job = self.job
             if os.getppid() != self.parent:
                 self._leave()
-            elif job is not None and self.store.is_asked_to_stop(job):
+            elif job is not None and self._is_asked_to_stop(job):
                 self._interrupt(job)
+
+    def _is_asked_to_stop(self, job: str) -> bool:
+        try:
+            return self.store.is_asked_to_stop(job)
+        except CadenzaError as error:  # a disk that is full, say: the next look may succeed
+            print(f"cadenza: {error}", file=sys.stderr)
+            return False
 
     def _leave(self, *_: object) -> None:
         self.leaving = True
@@ -118,7 +131,7 @@ class Worker:
 
     def _keep_what_there_is(self, job: Row) -> None:
         """Of a job that was stopped: a model that has learned something, or the pieces that are ready."""
-        if job["kind"] == TRAIN and (self.store.folder_of_model(job["id"]) / CONFIG).exists():
+        if job["kind"] == TRAIN:
             self._announce_model(job)
         self.store.end(job["id"], STOPPED)
 
@@ -138,21 +151,21 @@ class Worker:
         """Compose the pieces of a request, telling what is written of each."""
         request = job["request"]
         composer = self.composer(request["model"])
-        told: dict[int, int] = {}
+        told: dict[int, NoteArray] = {}
 
         def draft(number: int, score: Score) -> None:
-            new = score.notes[told.get(number, 0) :]
-            if len(new):
-                data = {"piece": number, "from": told.get(number, 0), **notes_of(score, new)}
+            start = _first_difference(told.get(number), score.notes)
+            if start < len(score.notes):
+                data = {"piece": number, "from": start, **notes_of(score, score.notes[start:])}
                 self.store.tell(job["id"], "draft", data)
-            told[number] = len(score.notes)
+            told[number] = score.notes
 
         music: dict[str, Any] = {
             use: read_midi(self._music(where)) for use, where in request["music"].items()
         }
         options = ComposeOptions(**request["options"])
         for note in composer.notes_on(options, next(iter(music), None)):
-            self.store.tell(job["id"], "note", {"text": note})
+            self.store.tell(job["id"], "note", {"text": note}, once=True)
         pieces = composer.compose_many(options=options, on_draft=draft, **music)
         for number, piece in enumerate(pieces, 1):
             self._keep(job, request["model"], number, piece, f"{request['name']} {number}")
@@ -166,7 +179,7 @@ class Worker:
     def _keep(
         self, job: Row, model: str, number: int, piece: Composition, name: str, sample: bool = False
     ) -> None:
-        row = self.store.add_piece(
+        row = self.store.piece_of(job["id"], number) or self.store.add_piece(
             midi_bytes(piece.score),
             job_id=job["id"],
             model_id=model,
@@ -176,9 +189,8 @@ class Worker:
             request=job["request"],
             sidecar=self._with_names(piece.sidecar),
         )
-        self.store.tell(
-            job["id"], "piece", {"id": row["id"], "number": number, "name": name, "sample": sample}
-        )
+        told = {"id": row["id"], "number": number, "name": name, "sample": sample}
+        self.store.tell(job["id"], "piece", told, once=True)
 
     def _with_names(self, sidecar: Row) -> Row:
         """A sidecar whose resembled piece has the name under which it was brought, beside the file that it lies in."""
@@ -208,7 +220,9 @@ class Worker:
             seed=request["seed"],
             allow_drums_only=True,
         )
-        evaluations = since_best = 0
+        earlier = [n["data"] for n in self.store.notices(job["id"]) if n["kind"] == "evaluation"]
+        evaluations = len(earlier)
+        since_best = next((n for n, each in enumerate(reversed(earlier)) if each["best"]), evaluations)
 
         def progress(now: Progress) -> None:
             nonlocal evaluations, since_best
@@ -229,16 +243,20 @@ class Worker:
             if now.best:
                 self._sample(job, out, evaluations)
 
-        stale = (out / "training-state.safetensors").exists()
-        train(
-            self.store.folder_of_set(request["set"]),
-            out,
-            options,
-            resume=stale,
-            overwrite=not stale,
-            keep_best=True,
-            on_progress=progress,
-        )
+        stale = (out / STATE).exists()
+        try:
+            train(
+                self.store.folder_of_set(request["set"]),
+                out,
+                options,
+                resume=stale,
+                overwrite=not stale,
+                keep_best=True,
+                on_progress=progress,
+            )
+        except CadenzaError:
+            self._announce_model(job)  # as good as it was at its best so far
+            raise
         self._announce_model(job)
 
     def _sample(self, job: Row, model: Path, number: int) -> None:
@@ -247,21 +265,33 @@ class Worker:
         self._keep(job, job["id"], number, piece, f"{job['request']['name']}, sample {number}", sample=True)
 
     def _announce_model(self, job: Row) -> None:
-        self.store.add_model(job["id"], job["request"]["name"], job["id"], job["request"]["set"])
-        self.store.tell(job["id"], "model", {"id": job["id"], "name": job["request"]["name"]})
+        """Make the model of a job known, if there is one yet."""
+        if (self.store.folder_of_model(job["id"]) / CONFIG).exists():
+            self.store.add_model(job["id"], job["request"]["name"], job["id"], job["request"]["set"])
+            told = {"id": job["id"], "name": job["request"]["name"]}
+            self.store.tell(job["id"], "model", told, once=True)
+
+
+def _first_difference(before: NoteArray | None, now: NoteArray) -> int:
+    """Index of the first note that is not as it was: notes that sound on grow."""
+    if before is None:
+        return 0
+    n = min(len(before), len(now))
+    differ = np.flatnonzero(before[:n] != now[:n])
+    return int(differ[0]) if len(differ) else n
 
 
 def main(argv: list[str]) -> int:
     """Work on the data folder until the parent ends."""
-    root, kind = Path(argv[0]), argv[1]
+    root, kind, parent = Path(argv[0]), argv[1], int(argv[3])
     name = f"{kind}-{argv[2]}"
     # An earlier server's worker may still be on its way out.
     with only_one(root / f"{name}.lock", wait=True):
         try:
-            Worker(Store.open(root)).work(kind, name)
+            Worker(Store.open(root), parent).work(kind, name)
         except KeyboardInterrupt:
             return 1
-        except InputError as error:
+        except CadenzaError as error:
             print(f"cadenza: {error}", file=sys.stderr)
             return 2
     return 0
