@@ -131,4 +131,4 @@ def _mgeval(among: FloatArray, between: FloatArray) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    exit_code(main)
+    raise SystemExit(exit_code(main))

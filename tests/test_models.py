@@ -17,6 +17,7 @@ from cadenza.events import NoteEvents
 from cadenza.graph import halved, quantised
 from cadenza.models import LanguageModel, ModelConfig, build_model
 from cadenza.models.language_model import Dropout
+from cadenza.models.transformer import attention
 from cadenza.presets import ARCHITECTURES
 from cadenza.rotary import CYCLE
 from cadenza.runtime import GraphModel, GraphState, Stepper
@@ -237,3 +238,22 @@ def test_dropout_drops_its_share_and_keeps_the_mean(share: float) -> None:
     assert torch.equal(dropout.eval()(x), x)
     torch.manual_seed(0)
     assert torch.equal(dropout.train()(x), dropped)
+
+
+def test_attention_written_out_is_the_fused_one() -> None:
+    torch.manual_seed(0)
+    query, keys, values = (torch.randn(2, n, 3, 8) for n in (5, 9, 9))
+    mask = torch.arange(9) <= torch.arange(5)[:, None] + 4
+    with torch.no_grad():
+        fused = attention(query, keys, values, mask.expand(2, 1, 5, 9))
+    with torch.autocast("cpu", torch.bfloat16):
+        written = attention(query.requires_grad_(), keys, values, mask.expand(2, 1, 5, 9))
+    assert torch.allclose(written.float(), fused, atol=0.03)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.999])
+def test_dropout_keeps_the_mean(share: float) -> None:
+    torch.manual_seed(0)
+    dropped = Dropout(share)(torch.ones(1000, 1000))
+    assert float(dropped.mean()) == pytest.approx(1, abs=0.05)
+    assert float((dropped == 0).float().mean()) == pytest.approx(share, abs=0.005)

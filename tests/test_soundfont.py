@@ -46,10 +46,7 @@ def _instrument(font: Soundfont, row: int) -> Any:
 
 def _sample(font: Soundfont, row: int) -> Any:
     header = font.tables["shdr"][row]
-    kept = [
-        header[name].item()
-        for name in ("name", "loop_start", "loop_end", "rate", "key", "correction", "type")
-    ]
+    kept = [header[name].item() for name in ("name", "loop_start", "loop_end", "rate", "key", "correction")]
     return kept, bytes(font.samples[int(header["start"]) : int(header["end"])])
 
 

@@ -39,7 +39,7 @@ RECORDS = {  # of the tables, in the order in which the specification wants them
     ),
 }
 INSTRUMENT, SAMPLE_ID = 41, 53  # generators that lead on
-VORBIS = 0x10  # flag of a sample's type
+MONO, VORBIS = 0x01, 0x10  # flag of a sample's type
 DRUM_BANK = 128
 SILENCE = 46  # frames after each sample, as the specification wants them
 Decode = Callable[[bytes], NDArray[np.int16]]  # frames of an Ogg Vorbis stream
@@ -96,7 +96,9 @@ class Soundfont:
         """Row of the preset that plays an instrument, and under which bank and program."""
         bank, program = (0, instrument) if instrument < DRUM_KIT else (DRUM_BANK, instrument - DRUM_KIT)
         headers = self.tables["phdr"][:-1]
-        for choice in (program, 0):
+        for choice in (
+            (program, 0) if instrument >= DRUM_KIT else (program,)
+        ):  # kits that there are not are usual
             found = np.flatnonzero((headers["bank"] == bank) & (headers["program"] == choice))
             if len(found):
                 return int(found[0]), bank, program
@@ -140,6 +142,7 @@ class Soundfont:
         for header in headers[:-1]:
             part = self.samples[int(header["start"]) : int(header["end"])]
             header["start"], header["end"], header["link"] = place, place + len(part), 0
+            header["type"] = MONO | VORBIS  # the other side of a stereo pair need not be there
             parts.append(part)
             place += len(part)
         return headers, b"".join(parts)

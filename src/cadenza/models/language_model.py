@@ -141,7 +141,7 @@ class Dropout(nn.Module):
 
     def __init__(self, share: float) -> None:
         super().__init__()
-        self.dropped = round(256 * share)
+        self.dropped = min(255, round(256 * share))
 
     def forward(self, x: Tensor) -> Tensor:
         """x, of which a share is 0 while training, the rest being scaled for it."""
@@ -150,7 +150,7 @@ class Dropout(nn.Module):
         words = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device)
         words.random_(torch.iinfo(torch.int64).min, None)
         kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= self.dropped
-        return x * (kept.to(x.dtype) * (256 / (256 - self.dropped)))
+        return x * kept * (256 / (256 - self.dropped))
 
 
 class Head(nn.Module):
