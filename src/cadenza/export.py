@@ -18,6 +18,12 @@ def _write_wav(score: Score, path: Path) -> None:
     write_wav(score, path)
 
 
+def _write_musicxml(score: Score, path: Path) -> None:
+    from cadenza.sheet import write_musicxml  # engraved by who wants sheet music alone
+
+    write_musicxml(score, path)
+
+
 def _write_svg(score: Score, path: Path) -> None:
     write_atomic(path, render_svg(score, title=path.stem))
 
@@ -27,6 +33,7 @@ WRITERS: dict[str, Callable[[Score, Path], None]] = {
     ".midi": write_midi,
     ".svg": _write_svg,
     ".wav": _write_wav,
+    ".musicxml": _write_musicxml,
 }
 
 

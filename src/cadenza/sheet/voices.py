@@ -1,0 +1,152 @@
+"""Who plays what: the two hands of a keyboard, and the one or two voices of a staff."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, zip_longest
+
+import numpy as np
+
+from cadenza.sheet.grid import DIVISIONS, SIXTEENTH, Tone
+
+SPLITS = np.arange(45, 76)  # keys at which the right hand may begin
+MIDDLE = 60
+SPAN = 12  # semitones that a hand reaches without effort
+WIDE, MOVING, FAR, CLOSE = (
+    1.0,
+    0.6,
+    0.03,
+    2.0,
+)  # costs: per semitone too wide, moved, from the middle; for a cut chord
+ALIKE = 0.7  # durations of this ratio are one
+LONGEST_FILLED = 2 * DIVISIONS
+
+
+@dataclass(frozen=True)
+class Chord:
+    """Tones that begin and end together, from high to low."""
+
+    start: int
+    end: int
+    tones: tuple[Tone, ...]
+
+    @property
+    def height(self) -> float:
+        """Its mean pitch."""
+        return sum(tone.pitch for tone in self.tones) / len(self.tones)
+
+
+def hands(found: Sequence[Tone]) -> tuple[list[Tone], list[Tone]]:
+    """Tones of the right and of the left hand.
+
+    The key at which the right hand begins moves from chord to chord as little as the reach of both hands allows: the
+    cheapest path through all (Viterbi).
+    """
+    chords = [list(group) for _, group in groupby(found, key=lambda tone: tone.start)]
+    if not chords:
+        return [], []
+    moves = MOVING * np.abs(SPLITS[:, None] - SPLITS[None, :])
+    costs, came_from = np.zeros(len(SPLITS)), []
+    sounding: list[Tone] = []
+    for chord in chords:
+        sounding = [tone for tone in sounding if tone.end > chord[0].start] + chord
+        ways = costs[:, None] + moves
+        came_from.append(ways.argmin(axis=0))
+        costs = ways.min(axis=0) + _cost([tone.pitch for tone in sounding])
+    at = int(costs.argmin())
+    right: list[Tone] = []
+    left: list[Tone] = []
+    for chord, back in zip(reversed(chords), reversed(came_from), strict=True):
+        for tone in reversed(chord):
+            (right if tone.pitch >= SPLITS[at] else left).append(tone)
+        at = int(back[at])
+    return right[::-1], left[::-1]
+
+
+def _cost(pitches: list[int]) -> np.ndarray:
+    """Of every split, for keys that sound together."""
+    keys = np.array(sorted(pitches))
+    is_right = keys[None, :] >= SPLITS[:, None]
+    cost = FAR * np.abs(SPLITS - MIDDLE)
+    for hand in (is_right, ~is_right):
+        some = hand.any(axis=1)
+        high = np.where(hand, keys, -1).max(axis=1)
+        low = np.where(hand, keys, 999).min(axis=1)
+        cost = cost + WIDE * np.where(some, np.maximum(0, high - low - SPAN), 0)
+    # Cutting between keys that lie close together, rather than where there is a gap.
+    gap = np.where(is_right, keys, 999).min(axis=1) - np.where(~is_right, keys, -999).max(axis=1)
+    return cost + np.where(gap < 5, CLOSE * (5 - gap) / 5, 0)
+
+
+def voices(found: Sequence[Tone]) -> list[list[Chord]]:
+    """One or two voices, in each of which chords follow one another, the upper first.
+
+    What two voices cannot hold is cut short where the next begins.
+    """
+    upper: list[Chord] = []
+    lower: list[Chord] = []
+    groups = [_chords(list(group)) for _, group in groupby(found, key=lambda tone: tone.start)]
+    for number, group in enumerate(groups):
+        if len(group) == 2:
+            _add(upper, group[0])
+            _add(lower, group[1])
+        else:
+            _add(_voice_for(group[0], groups[number + 1 :], upper, lower), group[0])
+    both = [_filled(upper), _filled(lower)]
+    return [voice for voice in both if voice]
+
+
+def _chords(group: list[Tone]) -> list[Chord]:
+    """Of tones that begin together: one chord, or an upper and a lower one where they end apart."""
+    first = group[0]
+    n = 1
+    while n < len(group) and _alike(first, group[n]):
+        n += 1
+    return [_chord(part) for part in (group[:n], group[n:]) if part]
+
+
+def _alike(one: Tone, other: Tone) -> bool:
+    lengths = sorted((one.end - one.start, other.end - other.start))
+    return lengths[0] >= ALIKE * lengths[1]
+
+
+def _chord(group: list[Tone]) -> Chord:
+    start, end = group[0].start, max(tone.end for tone in group)
+    return Chord(start, end, tuple(replace(tone, end=end) for tone in group))
+
+
+def _voice_for(
+    chord: Chord, following: Sequence[Sequence[Chord]], upper: list[Chord], lower: list[Chord]
+) -> list[Chord]:
+    """Where a chord goes that begins alone."""
+    free = [not voice or voice[-1].end <= chord.start for voice in (upper, lower)]
+    if all(free):
+        below = [each for group in following[:4] for each in group if each.start < chord.end]
+        is_bass = bool(below) and chord.height < min(each.height for each in below)
+        return lower if is_bass else upper
+    if any(free):
+        return upper if free[0] else lower
+    return min((upper, lower), key=lambda voice: abs(voice[-1].height - chord.height))
+
+
+def _add(voice: list[Chord], chord: Chord) -> None:
+    if voice and voice[-1].end > chord.start:
+        voice[-1] = _until(voice[-1], chord.start)
+    voice.append(chord)
+
+
+def _until(chord: Chord, end: int) -> Chord:
+    return Chord(chord.start, end, tuple(replace(tone, end=end) for tone in chord.tones))
+
+
+def _filled(voice: list[Chord]) -> list[Chord]:
+    """Chords that last until the next where a short rest would say no more than how it is played."""
+    found = []
+    for chord, following in zip_longest(voice, voice[1:]):
+        if following is not None:
+            gap, whole = following.start - chord.end, following.start - chord.start
+            if gap and whole <= LONGEST_FILLED and (gap < SIXTEENTH or 3 * gap <= whole):
+                chord = _until(chord, following.start)
+        found.append(chord)
+    return found
