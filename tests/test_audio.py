@@ -79,6 +79,8 @@ def test_a_file_and_a_folder_are_rendered(tmp_path: Path, capsys: pytest.Capture
     with wave.open(str(tmp_path / "out" / "1.wav")) as file:
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (2, 2, SAMPLE_RATE)
         assert file.getnframes() / SAMPLE_RATE == pytest.approx(4 + TAIL_SECONDS, abs=0.1)
+    assert main(["render", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--to", "musicxml"]) == 0
+    assert len(list((tmp_path / "out").glob("*.musicxml"))) == 2
     assert (tmp_path / "x.wav").read_bytes() == (tmp_path / "out" / "0.wav").read_bytes()
 
 
@@ -87,7 +89,7 @@ def test_a_file_and_a_folder_are_rendered(tmp_path: Path, capsys: pytest.Capture
     [
         ("none.mid", "x.wav", "none.mid"),
         ("bad.mid", "x.wav", "bad.mid"),
-        ("bad.mid", "x.mp3", "ends in .wav"),
+        ("bad.mid", "x.mp3", "must end in .wav"),
     ],
 )
 def test_what_cannot_be_rendered_is_told_and_nothing_written(

@@ -120,9 +120,9 @@ def test_a_piece_with_wishes_is_composed_again(
     sidecar = tmp_path / "a" / "002.json"
     code, out, err = _run(capsys, "compose", models["lstm"], "--out", tmp_path / "b", "--again", sidecar)
     assert code == 0 and out.split() == [
-        str(tmp_path / "b" / f"002.{suffix}") for suffix in ("mid", "svg", "json")
+        str(tmp_path / "b" / f"002.{suffix}") for suffix in ("mid", "svg", "musicxml", "json")
     ]
-    for suffix in ("mid", "svg", "json"):
+    for suffix in ("mid", "svg", "musicxml", "json"):
         assert (tmp_path / "a" / f"002.{suffix}").read_bytes() == (
             tmp_path / "b" / f"002.{suffix}"
         ).read_bytes()
@@ -164,6 +164,7 @@ def test_the_whole_way(
         "made/model",
         "made/001.mid",
         "made/001.svg",
+        "made/001.musicxml",
         "made/001.json",
         "made/002.mid",
         "test_output.mid",
@@ -179,7 +180,7 @@ def test_without_a_number_a_run_composes_four_pieces(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     code, out, _ = _run(capsys, "run", folder, "--preset", "tiny", "--epochs", 1, "--bars", 2)
-    assert code == 0 and len([line for line in out.splitlines() if line.startswith("out/0")]) == 4 * 3
+    assert code == 0 and len([line for line in out.splitlines() if line.startswith("out/0")]) == 4 * 4
     assert (tmp_path / "test_output.mid").read_bytes() == (tmp_path / "out/001.mid").read_bytes()
 
 
@@ -200,8 +201,8 @@ def test_composing_again_gives_the_same_bytes(
         code, out, _ = _run(
             capsys, "compose", models["gru"], "--out", tmp_path / name, "--num", 2, "--bars", 3, "--seed", 1
         )
-        assert code == 0 and len(out.splitlines()) == 6
-    for name in ("001.mid", "002.mid", "001.svg", "001.json"):
+        assert code == 0 and len(out.splitlines()) == 8
+    for name in ("001.mid", "002.mid", "001.svg", "001.musicxml", "001.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 

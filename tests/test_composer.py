@@ -97,7 +97,7 @@ def test_the_sidecar_says_how_to_compose_it_again(models: dict[str, Path], tmp_p
     composer = Composer.from_pretrained(models["lstm"])
     pieces = list(composer.compose_many(num=2, bars=4, temperature=0.9))
     paths = pieces[1].save_all(tmp_path, "002")
-    assert [path.name for path in paths] == ["002.mid", "002.svg", "002.json"]
+    assert [path.name for path in paths] == ["002.mid", "002.svg", "002.musicxml", "002.json"]
     sidecar = json.loads((tmp_path / "002.json").read_text())
     assert sidecar["options"]["temperature"] == 0.9 and sidecar["piece"] == 2
     options = {k: v for k, v in sidecar["options"].items() if k != "prompt"}

@@ -602,7 +602,7 @@ def test_composing_tells_its_drafts_and_keeps_its_pieces(studio: _Studio) -> Non
     starred = studio.client.patch(f"/api/pieces/{found[0]['id']}", json={"star": True, "name": "Best"}).json()
     assert starred["star"] is True and starred["name"] == "Best"
     archive = zipfile.ZipFile(io.BytesIO(studio.client.get(f"/api/pieces.zip?id={found[0]['id']}").content))
-    assert {Path(name).suffix for name in archive.namelist()} >= {".mid", ".svg", ".json"}
+    assert {Path(name).suffix for name in archive.namelist()} >= {".mid", ".svg", ".musicxml", ".json"}
     assert studio.client.delete(f"/api/pieces/{found[0]['id']}").status_code == 204
 
 

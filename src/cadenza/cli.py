@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 DEFAULT_FOLDER = "midi_songs"
 FEW_STEPS = 200  # of training; three minutes on a laptop are some 600
 TRAIN_EXTRA = "pip install 'cadenza[train]'"
+RENDERED = (".wav", ".musicxml", ".svg")
 WEB_EXTRA = "pip install 'cadenza[web]'"
 
 
@@ -242,24 +243,22 @@ def compare(arguments: argparse.Namespace) -> None:
 
 
 def render(arguments: argparse.Namespace) -> None:
-    """Make sound of MIDI files."""
-    from cadenza.audio import require_libraries, write_wav
+    """Make sound, sheet music or pictures of MIDI files."""
+    from cadenza.export import write_score
     from cadenza.midi import MIDI_SUFFIXES, read_midi
 
-    require_libraries()
     path, out = arguments.path, arguments.out
     if not path.is_dir():
-        if out.suffix.lower() != ".wav":
-            raise InputError(f"{out}: the name of a sound ends in .wav; give such a name.")
-        write_wav(read_midi(path), out)
-        print(out)
-        return
-    files = sorted(each for each in path.iterdir() if each.suffix.lower() in MIDI_SUFFIXES)
-    if not files:
+        if out.suffix.lower() not in RENDERED:
+            raise InputError(f"{out}: must end in {', '.join(RENDERED)}; give such a name.")
+        targets = {path: out}
+    else:
+        files = sorted(each for each in path.iterdir() if each.suffix.lower() in MIDI_SUFFIXES)
+        targets = {file: out / f"{file.stem}.{arguments.to}" for file in files}
+    if not targets:
         raise InputError(f"{path}: holds no MIDI files; name another folder.")
-    for file in files:
-        target = out / f"{file.stem}.wav"
-        write_wav(read_midi(file), target)
+    for file, target in targets.items():
+        write_score(read_midi(file), target)
         print(target)
 
 
@@ -681,7 +680,7 @@ def _add_compose(verbs: Any) -> None:
         metavar="DIR",
         type=Path,
         required=True,
-        help="folder for 001.mid, 001.json, 001.svg ..., replacing those of that name",
+        help="folder for 001.mid, 001.json, 001.svg, 001.musicxml ..., replacing those of that name",
     )
     _add_composing_options(parser)
     parser.add_argument(
@@ -732,7 +731,15 @@ def _add_compare(verbs: Any) -> None:
 def _add_render(verbs: Any) -> None:
     parser = _add_verb(verbs, render, "cadenza render out/001.mid --out 001.wav")
     parser.add_argument("path", metavar="PATH", type=Path, help="a MIDI file, or a folder of them")
-    parser.add_argument("--out", metavar="PATH", type=Path, required=True, help="a .wav file, or a folder")
+    parser.add_argument(
+        "--out", metavar="PATH", type=Path, required=True, help="a file of that kind, or a folder"
+    )
+    parser.add_argument(
+        "--to",
+        choices=[suffix[1:] for suffix in RENDERED],
+        default="wav",
+        help="what to make of a folder (default wav); of one file the name in --out says it",
+    )
 
 
 def _add_serve(verbs: Any) -> None:

@@ -51,12 +51,13 @@ class Composition:
         write_score(self.score, path)
 
     def save_all(self, folder: Path, name: str) -> list[Path]:
-        """Write NAME.mid, NAME.svg and the sidecar NAME.json; returns the paths."""
-        paths = [folder / f"{name}{suffix}" for suffix in (".mid", ".svg", ".json")]
-        for path in paths[:2]:
+        """Write NAME.mid, the piano roll NAME.svg, the sheet music NAME.musicxml and the sidecar NAME.json; returns the
+        paths."""
+        *paths, sidecar = [folder / f"{name}{suffix}" for suffix in (".mid", ".svg", ".musicxml", ".json")]
+        for path in paths:
             write_score(self.score, path)
-        write_atomic(paths[2], json.dumps(self.sidecar, indent=1) + "\n")
-        return paths
+        write_atomic(sidecar, json.dumps(self.sidecar, indent=1) + "\n")
+        return [*paths, sidecar]
 
 
 Music = Score | str | Path

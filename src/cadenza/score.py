@@ -117,7 +117,7 @@ class Score:
         return bool(len(self.metres)) and int(self.metres["numerator"][0]) == 0
 
     def save(self, path: str | Path) -> None:
-        """Write as a Standard MIDI File (or .svg piano roll), chosen by the suffix of `path`."""
+        """Write as MIDI, sheet music (.musicxml), piano roll (.svg) or sound (.wav), as the suffix of `path` says."""
         from cadenza.export import write_score
 
         write_score(self, path)

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from cadenza.score import NoteArray
 
 DIVISIONS = 24  # in a quarter
 EIGHTH, SIXTEENTH = 12, 6
 FINE, COARSE, TRIPLETS = (0, 3, 6, 9), (0, 6), (0, 4, 8)
-TRIPLET_COST = 0.5  # of the note that is off most: triplets have to explain more than they complicate
+# By how much, in all, notes have to lie nearer to triplets than to 16ths to be triplets: on a grid, and off it.
+TRIPLET_COST, FREE_TRIPLET_COST = 0.5, 3.0
 EXACT, EXACT_SHARE = (
     0.51,
     0.9,
@@ -56,16 +55,18 @@ def _grids(starts: list[float]) -> dict[int, tuple[int, ...]]:
     within: dict[int, list[float]] = defaultdict(list)
     for start in starts:
         within[int(start // EIGHTH)].append(start % EIGHTH)
-    exact = np.array(
-        [min(abs(x - p) for p in (*FINE, *TRIPLETS, EIGHTH)) for part in within.values() for x in part]
-    )
-    plain = FINE if len(exact) and np.mean(exact < EXACT) >= EXACT_SHARE else COARSE
-    return {span: min((plain, TRIPLETS), key=lambda grid: _cost(part, grid)) for span, part in within.items()}
+    exact = [_distance(place, (*FINE, *TRIPLETS)) < EXACT for part in within.values() for place in part]
+    on_grid = sum(exact) >= EXACT_SHARE * len(exact)
+    plain, cost = (FINE, TRIPLET_COST) if on_grid else (COARSE, FREE_TRIPLET_COST)
+
+    def is_nearer(places: list[float]) -> bool:
+        return sum(_distance(place, plain) - _distance(place, TRIPLETS) for place in places) > cost
+
+    return {span: TRIPLETS if is_nearer(places) else plain for span, places in within.items()}
 
 
-def _cost(places: list[float], grid: tuple[int, ...]) -> float:
-    distances = [min(abs(place - point) for point in (*grid, EIGHTH)) for place in places]
-    return sum(distances) + TRIPLET_COST * (grid is TRIPLETS)
+def _distance(place: float, grid: tuple[int, ...]) -> float:
+    return min(abs(place - point) for point in (*grid, EIGHTH))
 
 
 def _nearest(time: float, grids: dict[int, tuple[int, ...]]) -> int:
@@ -82,7 +83,9 @@ def _end(start: int, end: float, grids: dict[int, tuple[int, ...]]) -> int:
         points = [beat * EIGHTH + point for point in range(0, 2 * EIGHTH + 1, 4)]
     else:
         # A 32nd is an end for a note that begins off the 16ths, or is no longer.
-        unit = 3 if (start % SIXTEENTH and start // EIGHTH == span) or end - start < 4 else SIXTEENTH
+        is_fine = grids.get(start // EIGHTH) is FINE
+        is_short = end - start < 4 or (start % SIXTEENTH and start // EIGHTH == span)
+        unit = 3 if is_fine and is_short else SIXTEENTH
         points = list(range(span * EIGHTH, (span + 1) * EIGHTH + 1, unit))
     later = [point for point in points if point > start]
     if not later:

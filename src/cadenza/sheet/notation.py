@@ -5,8 +5,10 @@ grid: times that can be written -> voices: hands and voices -> spelling: names -
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby, pairwise
 
 from cadenza.score import DRUM_KIT, Score, bar_lines, estimate_key, instrument_name
@@ -33,8 +35,12 @@ VALUES = {
 IN_TRIPLETS = {32: ("half", 0), 16: ("quarter", 0), 12: ("eighth", 1), 8: ("eighth", 0), 4: ("16th", 0)}
 FLAGS = {"eighth": 1, "16th": 2, "32nd": 3}
 GRAND_STAFF = {*range(8), *range(16, 22), 46}  # pianos, organs, accordions, harp
+# Families of eight programs from the top of a score to its bottom: winds, brass, mallets, synthesisers and the rest,
+# choirs, guitars, keyboards, strings, basses.
+FAMILIES = (9, 8, 7, 1, 10, 11, 12, 13, 14, 15, 6, 3, 0, 2, 5, 4)
 DYNAMICS = {33: "pp", 49: "p", 64: "mp", 80: "mf", 96: "f", 112: "ff"}  # by velocity
-DYNAMICS_CHANGE = 12  # of velocity, before another sign is written
+# By so much the mean velocity of so long a time has to differ from what is written, for another sign.
+DYNAMICS_CHANGE, DYNAMICS_SPAN = 14, 8 * DIVISIONS
 TEMPO_CHANGE = 0.08
 
 
@@ -83,7 +89,7 @@ class Metre:
         """Length of a beat."""
         return 3 * self.unit if self.is_compound else self.unit
 
-    @property
+    @cached_property
     def periods(self) -> tuple[int, ...]:
         """Distances of places in a bar that are alike, those of the strongest first."""
         bar = self.numerator * self.unit
@@ -177,16 +183,27 @@ def notate(score: Score) -> Sheet:
     """The sheet music of a score."""
     key = estimate_key(score)
     fifths, is_minor = fifths_of(key), key.endswith("minor")
-    staves = {instrument: _staves(score, instrument) for instrument in score.instruments}
+    staves = {instrument: _staves(score, instrument) for instrument in sorted(score.instruments, key=_rank)}
+    names = _names(
+        [staff for instrument in staves if instrument < DRUM_KIT for staff in staves[instrument]],
+        fifths,
+        is_minor,
+    )
     ends = [chord.end for part in staves.values() for staff in part for voice in staff for chord in voice]
     bars = _bars(score, max(ends, default=0))
     parts = []
     for instrument, found in staves.items():
         clefs = _clefs(instrument, found)
-        written = [_staff(staff, bars, instrument, fifths, is_minor) for staff in found]
+        own = names if instrument < DRUM_KIT else None
+        written = [_staff(staff, bars, own, fifths) for staff in found]
         of_bars = [[staff[n] for staff in written] for n in range(len(bars))]
         parts.append(Part(instrument, clefs, of_bars, _dynamics(found, bars)))
     return Sheet(fifths, is_minor, bars, parts, _tempi(score))
+
+
+def _rank(instrument: int) -> int:
+    """Where an instrument stands in a score: winds above, drums below."""
+    return FAMILIES.index(instrument // 8) if instrument < DRUM_KIT else len(FAMILIES)
 
 
 def _staves(score: Score, instrument: int) -> list[list[list[Chord]]]:
@@ -264,25 +281,23 @@ def _outside(key: int, clef: Clef) -> int:
 
 
 def _dynamics(staves: Sequence[Sequence[Sequence[Chord]]], bars: Sequence[Bar]) -> list[Dynamic]:
-    """How loud a part is, at the first bar and where that changes."""
-    found: list[Dynamic] = []
-    written: int | None = None
+    """How loud a part is, at the first bar in which it plays and where that changes."""
     strokes = sorted(
         (c.start, t.velocity) for staff in staves for voice in staff for c in voice for t in c.tones
     )
-    at = 0
+    times = [time for time, _ in strokes]
+    found: list[Dynamic] = []
+    written: int | None = None
     for bar in bars:
-        loud = []
-        while at < len(strokes) and strokes[at][0] < bar.end:
-            loud.append(strokes[at][1])
-            at += 1
-        if not loud:
+        if bisect_left(times, bar.start) == bisect_left(times, bar.end):
             continue
-        mean = sum(loud) / len(loud)
+        some = strokes[
+            bisect_left(times, bar.start) : bisect_left(times, max(bar.end, bar.start + DYNAMICS_SPAN))
+        ]
+        mean = sum(velocity for _, velocity in some) / len(some)
         if written is None or abs(mean - written) > DYNAMICS_CHANGE:
             written = min(DYNAMICS, key=lambda level: abs(level - mean))
-            if not found or found[-1][1] != DYNAMICS[written]:
-                found.append((bar.start, DYNAMICS[written]))
+            found.append((bar.start, DYNAMICS[written]))
     return found
 
 
@@ -290,27 +305,24 @@ def _dynamics(staves: Sequence[Sequence[Sequence[Chord]]], bars: Sequence[Bar]) 
 
 
 def _staff(
-    staff: Sequence[Sequence[Chord]], bars: Sequence[Bar], instrument: int, fifths: int, is_minor: bool
+    staff: Sequence[Sequence[Chord]], bars: Sequence[Bar], names: dict[Tone, int] | None, fifths: int
 ) -> list[list[Voice]]:
-    """For every bar the voices of a staff; the first one is always there."""
-    names = {} if instrument >= DRUM_KIT else _names(staff, fifths, is_minor)
+    """For every bar the voices of a staff, of which the first is always there; drums have no names."""
     upper, lower = _tidied(staff, bars)
     found = []
     for bar in bars:
         both = [_voice(upper, bar, names, is_first=True)]
-        if any(chord.start < bar.end and chord.end > bar.start for chord in lower.get(bar.start, [])):
+        if bar.start in lower:
             both.append(_voice(lower, bar, names, is_first=False))
-        found.append(_with_accidentals(both, fifths) if names else both)
+        found.append(both if names is None else _with_accidentals(both, fifths))
     return found
 
 
-def _names(staff: Sequence[Sequence[Chord]], fifths: int, is_minor: bool) -> dict[Tone, int]:
+def _names(staves: Sequence[Sequence[Sequence[Chord]]], fifths: int, is_minor: bool) -> dict[Tone, int]:
     """The place of every tone on the line of fifths."""
-    found = sorted(
-        (tone for voice in staff for chord in voice for tone in chord.tones),
-        key=lambda t: (t.start, -t.pitch),
-    )
-    return dict(zip(found, spelled(found, fifths, is_minor), strict=True))
+    found = {tone for staff in staves for voice in staff for chord in voice for tone in chord.tones}
+    order = sorted(found, key=lambda tone: (tone.start, tone.pitch, tone.end, tone.velocity))
+    return dict(zip(order, spelled(order, fifths, is_minor), strict=True))
 
 
 def _tidied(
@@ -342,7 +354,7 @@ def _in_bars(voice: Sequence[Chord], bars: Sequence[Bar]) -> dict[int, list[Chor
     return found
 
 
-def _voice(of_bars: dict[int, list[Chord]], bar: Bar, names: dict[Tone, int], is_first: bool) -> Voice:
+def _voice(of_bars: dict[int, list[Chord]], bar: Bar, names: dict[Tone, int] | None, is_first: bool) -> Voice:
     """The notes and rests of a voice in a bar."""
     chords = of_bars.get(bar.start, [])
     if not chords:
@@ -360,10 +372,19 @@ def _voice(of_bars: dict[int, list[Chord]], bar: Bar, names: dict[Tone, int], is
 
 
 def _notes(
-    chord: Chord, start: int, end: int, bar: Bar, spans: Sequence[tuple[int, int]], names: dict[Tone, int]
+    chord: Chord,
+    start: int,
+    end: int,
+    bar: Bar,
+    spans: Sequence[tuple[int, int]],
+    names: dict[Tone, int] | None,
 ) -> Iterator[Written]:
-    """A chord between two times of a bar, as tied notes where it takes several."""
+    """A chord between two times of a bar, as tied notes where it takes several; drums are struck but once."""
     for first, last, (value, dots), in_triplet in _values(start, end, bar, spans, is_rest=False):
+        if names is None:
+            struck = tuple(_head(tone, names) for tone in chord.tones) if first == chord.start else ()
+            yield Written(first, last, value, dots, struck, in_triplet)
+            continue
         heads = tuple(
             replace(_head(tone, names), is_tied_from=first > chord.start, is_tied_on=last < chord.end)
             for tone in chord.tones
@@ -371,8 +392,8 @@ def _notes(
         yield Written(first, last, value, dots, heads, in_triplet)
 
 
-def _head(tone: Tone, names: dict[Tone, int]) -> Head:
-    if not names:
+def _head(tone: Tone, names: dict[Tone, int] | None) -> Head:
+    if names is None:
         step, octave, shape = place_of(tone.pitch)
         return Head(tone.pitch, tone.velocity, step, 0, octave, shape=shape)
     step, alter, octave = named(names[tone], tone.pitch)

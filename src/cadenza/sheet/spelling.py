@@ -1,7 +1,7 @@
 """Names of pitches in a key: which of C sharp and D flat, by the line of fifths.
 
 A name is its place on the line of fifths (... Bb -2, F -1, C 0, G 1, ... F# 6 ...). Of the names that a key has, the one
-nearest to the key and to what sounded lately is meant (Temperley 2001); where two are about as near, a note that
+nearest to the key and to what sounds near it is meant (Temperley 2001); where two are about as near, a note that
 rises by a semitone is the sharper, one that falls the flatter.
 """
 
@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from cadenza.sheet.grid import DIVISIONS, Tone
 
 STEPS = "FCGDAEB"  # from place -1 on
 FLATTEST, SHARPEST = -12, 16
-LATELY = 16  # notes whose mean place counts
-OF_KEY = 0.6  # how much the key counts against what sounded lately
-LEADING = 1.6  # places by which a semitone that follows tips the scale
+NEAR = 2 * DIVISIONS  # before and after a note: what sounds there counts
+STAYING = 1.5  # places by which a name that was given there tips the scale
+OF_KEY = 0.4  # how much the key counts against what sounds near
+UNKNOWN = 99
+LEADING = 1.0  # places by which a semitone that follows tips the scale
 SOON = 2 * DIVISIONS
 _NATURALS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 
@@ -41,19 +45,35 @@ def alter_in(fifths: int, step: str) -> int:
 
 
 def spelled(found: Sequence[Tone], fifths: int, is_minor: bool) -> list[int]:
-    """Places on the line of fifths of tones in their order."""
+    """Places on the line of fifths of the tones of all parts, in the order in which they begin."""
     home = fifths + (3 if is_minor else 2)
-    follows = _semitones_that_follow(found)
+    # A minor key has the leading tone of its dominant, too.
+    of_key = {place % 12: place for place in (*range(fifths - 1, fifths + 6), *([fifths + 8] * is_minor))}
+    diatonic = np.array([of_key.get(7 * tone.pitch % 12, UNKNOWN) for tone in found])
+    starts = np.array([tone.start for tone in found])
+    near = zip(
+        np.searchsorted(starts, starts - NEAR),
+        np.searchsorted(starts, starts + NEAR, side="right"),
+        strict=True,
+    )
     places: list[int] = []
-    for tone, leads in zip(found, follows, strict=True):
-        recent = places[-LATELY:]
-        centre = OF_KEY * home + (1 - OF_KEY) * (sum(recent) / len(recent) if recent else home)
-        first = 7 * tone.pitch % 12 - 12
-        names = [place for place in range(first, SHARPEST + 1, 12) if place >= FLATTEST]
-        diatonic = [place for place in names if fifths - 1 <= place <= fifths + 5]
-        centre += LEADING * leads
-        places.append(diatonic[0] if diatonic else min(names, key=lambda place: abs(place - centre)))
+    for tone, place, leads, (first, last) in zip(
+        found, diatonic, _semitones_that_follow(found), near, strict=True
+    ):
+        if place == UNKNOWN:
+            around = diatonic[first:last]
+            known = around[around != UNKNOWN]
+            centre = OF_KEY * home + (1 - OF_KEY) * (known.mean() if len(known) else home) + LEADING * leads
+            recent = places[first:]
+            place = min(
+                _names_of(tone.pitch), key=lambda name: abs(name - centre) - STAYING * (name in recent)
+            )
+        places.append(int(place))
     return places
+
+
+def _names_of(pitch: int) -> list[int]:
+    return [place for place in range(7 * pitch % 12 - 24, SHARPEST + 1, 12) if place >= FLATTEST]
 
 
 def _semitones_that_follow(found: Sequence[Tone]) -> list[int]:

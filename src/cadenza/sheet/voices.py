@@ -8,7 +8,7 @@ from itertools import groupby, zip_longest
 
 import numpy as np
 
-from cadenza.sheet.grid import DIVISIONS, SIXTEENTH, Tone
+from cadenza.sheet.grid import DIVISIONS, EIGHTH, SIXTEENTH, Tone
 
 SPLITS = np.arange(45, 76)  # keys at which the right hand may begin
 MIDDLE = 60
@@ -19,6 +19,7 @@ WIDE, MOVING, FAR, CLOSE = (
     0.03,
     2.0,
 )  # costs: per semitone too wide, moved, from the middle; for a cut chord
+LEGATO = 3  # so many times the overlap has a chord to last, for it to be none
 ALIKE = 0.7  # durations of this ratio are one
 LONGEST_FILLED = 2 * DIVISIONS
 
@@ -120,7 +121,7 @@ def _voice_for(
     chord: Chord, following: Sequence[Sequence[Chord]], upper: list[Chord], lower: list[Chord]
 ) -> list[Chord]:
     """Where a chord goes that begins alone."""
-    free = [not voice or voice[-1].end <= chord.start for voice in (upper, lower)]
+    free = [not voice or _is_over(voice[-1], chord.start) for voice in (upper, lower)]
     if all(free):
         below = [each for group in following[:4] for each in group if each.start < chord.end]
         is_bass = bool(below) and chord.height < min(each.height for each in below)
@@ -128,6 +129,12 @@ def _voice_for(
     if any(free):
         return upper if free[0] else lower
     return min((upper, lower), key=lambda voice: abs(voice[-1].height - chord.height))
+
+
+def _is_over(chord: Chord, time: int) -> bool:
+    """Whether a chord has ended, or is about to: who plays legato lifts a key late."""
+    left = chord.end - time
+    return left <= EIGHTH and LEGATO * left <= chord.end - chord.start
 
 
 def _add(voice: list[Chord], chord: Chord) -> None:
@@ -141,12 +148,18 @@ def _until(chord: Chord, end: int) -> Chord:
 
 
 def _filled(voice: list[Chord]) -> list[Chord]:
-    """Chords that last until the next where a short rest would say no more than how it is played."""
+    """Chords that last until the next, or the next quarter, where a short rest would say no more than how it is played."""
     found = []
     for chord, following in zip_longest(voice, voice[1:]):
-        if following is not None:
-            gap, whole = following.start - chord.end, following.start - chord.start
-            if gap and whole <= LONGEST_FILLED and (gap < SIXTEENTH or 3 * gap <= whole):
-                chord = _until(chord, following.start)
+        end = -(-chord.end // DIVISIONS) * DIVISIONS
+        if following is not None and (
+            following.start < end or following.start - chord.start <= LONGEST_FILLED
+        ):
+            end = following.start
+        gap, length = end - chord.end, chord.end - chord.start
+        if gap < SIXTEENTH or 3 * gap <= end - chord.start:
+            chord = _until(chord, end)
+        elif length == SIXTEENTH and chord.start % EIGHTH == 0 and gap >= EIGHTH + SIXTEENTH:
+            chord = _until(chord, chord.start + EIGHTH)  # an eighth, played short
         found.append(chord)
     return found

@@ -616,7 +616,7 @@ def _written(studio: Studio, row: Row, suffix: str) -> bytes:
     if suffix not in _formats():
         raise NotFoundError(f"there is no format {suffix}; choose one of {', '.join(_formats())}.")
     with TemporaryDirectory(prefix="cadenza-") as folder:
-        target = Path(folder) / f"piece{suffix}"
+        target = Path(folder) / f"{_file_name(row['name'])}{suffix}"  # whose name becomes the title
         write_score(read_midi(path), target)
         return target.read_bytes()
 
