@@ -34,6 +34,7 @@ FLAGS = (
     "--autoplay-policy=no-user-gesture-required"
 ).split()
 AXE = Path(__file__).parents[1] / "page/node_modules/axe-core/axe.min.js"
+NOTE_HEADS = "document.querySelectorAll('.sheet-paper .vf-notehead').length"
 SOON = 10_000  # milliseconds for what takes a moment
 # Lets tests listen: all that goes to the loudspeakers passes an analyser.
 LISTENER = """
@@ -202,6 +203,9 @@ def test_files_get_their_verdicts_and_are_heard_gone_on_from_and_removed(page: A
     hear(page)
     page.get_by_role("button", name="See hymns.mid").click()
     roll(page).wait_for()
+    page.get_by_role("button", name="Sheet").click()
+    until(page, f"{NOTE_HEADS} >= {len(tune(1))}")
+    page.get_by_role("button", name="Roll", exact=True).click()
     files.filter(has_text="hymns.mid").get_by_role("button", name="Continue").click()
     page.get_by_label("From its first bars").fill("2")
     page.locator(".go .primary").click()
@@ -300,6 +304,22 @@ def test_a_piece_is_taken_home_looped_and_its_players_muted(page: Any, tmp_path:
     for each in page.get_by_role("button", name="Mute").all():
         each.click()
     until(page, "window.loudness() < 0.0005")
+
+
+def test_sheet_music_is_engraved_and_followed(page: Any) -> None:
+    compose(page)
+    hear(page)
+    page.locator(".of-piece").wait_for()
+    page.get_by_role("button", name="Sheet").click()
+    until(page, f"{NOTE_HEADS} > 20")
+    cursor = page.locator(".sheet-paper img").first
+    before = cursor.bounding_box()
+    page.wait_for_timeout(2500)
+    assert cursor.bounding_box() != before
+    with page.expect_download() as taken:
+        page.get_by_role("button", name="Save .musicxml").click()
+    assert taken.value.path().read_text().count("<measure ") >= 16
+    page.get_by_role("button", name="Roll", exact=True).click()
 
 
 def test_a_composition_that_is_stopped_leaves_the_page_as_it_should_be(page: Any) -> None:

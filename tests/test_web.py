@@ -107,6 +107,8 @@ def test_a_file_can_be_seen_fetched_and_removed(client: TestClient) -> None:
     score = client.get(f"/api/files/{file['id']}/score").json()
     assert len(score["onset"]) == len(tune(4)) and score["instruments"] == {"0": "piano"}
     assert client.get(f"/api/files/{file['id']}.mid").content == _midi(4)
+    sheet = client.get(f"/api/files/{file['id']}.musicxml")
+    assert "<work-title>a</work-title>" in sheet.text and "recordare" in sheet.headers["content-type"]
     assert client.delete(f"/api/files/{file['id']}").status_code == 204
     assert client.get(f"/api/sets/{id_}").json()["files"] == []
     assert client.get(f"/api/files/{file['id']}/score").status_code == 404
@@ -695,9 +697,12 @@ def test_a_studio_for_others_tells_an_address_at_which_it_answers(tmp_path: Path
 
 def test_a_killed_server_takes_its_workers_with_it(tmp_path: Path) -> None:
     studio = _Studio(tmp_path / "data")
-    workers = _children(studio.process.pid, "compose")
+    try:
+        assert studio.client.get("/health").status_code == 200  # which it answers once its workers are started
+        workers = _children(studio.process.pid, "compose")
+    finally:
+        studio.stop(signal.SIGKILL)
     assert workers
-    studio.stop(signal.SIGKILL)
     for _ in range(200):
         if not any(_is_alive(worker) for worker in workers):
             return

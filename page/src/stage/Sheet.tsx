@@ -1,4 +1,4 @@
-// Sheet music of a composed piece, whose cursor follows what is heard. The engraver is large and comes only when asked.
+// Sheet music of a file or a composed piece, whose cursor follows what is heard. The engraver is large and comes only when asked.
 import { useSignal, useSignalEffect } from "@preact/signals";
 import type { OpenSheetMusicDisplay } from "opensheetmusicdisplay";
 import { useEffect, useRef } from "preact/hooks";
@@ -66,11 +66,11 @@ async function engrave(
   song: Song,
   isGone: () => boolean,
 ): Promise<OpenSheetMusicDisplay | null> {
-  if (song.kind !== "piece" || !song.source)
-    throw new Error("Sheet music is made of composed pieces, once they are ready.");
+  if (song.kind === "origin" || !song.source)
+    throw new Error("Sheet music is made of files and of composed pieces, once they are ready.");
   const [{ OpenSheetMusicDisplay: Display }, text] = await Promise.all([
     import("opensheetmusicdisplay"),
-    api.file(`/api/pieces/${song.source}.musicxml`).then((blob) => blob.text()),
+    api.file(`/api/${song.kind}s/${song.source}.musicxml`).then((blob) => blob.text()),
   ]);
   if (isGone()) return null;
   paper.replaceChildren();

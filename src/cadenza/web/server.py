@@ -392,6 +392,14 @@ def _add_sets(app: FastAPI, studio: Studio) -> None:
         row = store.file(id_)
         return FileResponse(_content(store.path_of_file(row)), media_type=MEDIA[".mid"], filename=row["name"])
 
+    @app.get("/api/files/{id_}.musicxml")
+    def file_sheet(id_: str) -> Response:
+        """A file as sheet music."""
+        row = store.file(id_)
+        name = Path(row["name"]).stem
+        content = _rendered(_content(store.path_of_file(row)), name, ".musicxml")
+        return _attached(content, MEDIA[".musicxml"], f"{name}.musicxml")
+
     @app.delete("/api/files/{id_}", status_code=204)
     def delete_file(id_: str) -> None:
         """Take a file out of its set."""
@@ -615,9 +623,14 @@ def _written(studio: Studio, row: Row, suffix: str) -> bytes:
         return path.read_bytes()
     if suffix not in _formats():
         raise NotFoundError(f"there is no format {suffix}; choose one of {', '.join(_formats())}.")
+    return _rendered(path, row["name"], suffix)
+
+
+def _rendered(midi: Path, name: str, suffix: str) -> bytes:
+    """What is made of a MIDI file, under a name that becomes its title."""
     with TemporaryDirectory(prefix="cadenza-") as folder:
-        target = Path(folder) / f"{_file_name(row['name'])}{suffix}"  # whose name becomes the title
-        write_score(read_midi(path), target)
+        target = Path(folder) / f"{_file_name(name)}{suffix}"
+        write_score(read_midi(midi), target)
         return target.read_bytes()
 
 
