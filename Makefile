@@ -1,6 +1,7 @@
 # music: set up, learn from the bundled corpus for three minutes and compose four pieces into out/
 # test:  set up and run lint, types and tests
 # page:  build the studio's page into the package (needs Node 20 or newer)
+# chromium: install Debian's Chromium, in which the page is tested, if that can be done
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +9,7 @@ MINUTES ?= 3
 BIN := $(VENV)/bin
 BUILT := $(abspath page/node_modules/.built)
 
-.PHONY: music test lint types unit page page-test page-checks clean
+.PHONY: music test lint types unit page page-test page-checks chromium clean
 
 music: $(VENV)/.train
 	$(BIN)/cadenza run --bundled --minutes $(MINUTES) --out out
@@ -24,6 +25,11 @@ types: $(VENV)/.dev
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+chromium:
+	@command -v chromium >/dev/null \
+		|| { [ "$$(id -u)" = 0 ] && apt-get -qq update && apt-get -qq --yes install chromium; } >/dev/null 2>&1 \
+		|| echo "chromium: cannot be installed here; the tests in a browser are skipped"
 
 page: page/node_modules/.package-lock.json
 	cd page && npm run --silent build
