@@ -358,6 +358,8 @@ def test_a_full_queue_says_when_to_come_back(client: TestClient) -> None:
     for job in jobs:
         assert client.post(f"/api/jobs/{job['id']}/stop").json()["state"] == "stopped"
     assert client.get("/api/jobs").json() == []
+    assert client.get("/api/jobs?hours=1").json() == client.get("/api/jobs?kind=train&hours=1").json() == []
+    assert len(client.get("/api/jobs?kind=compose&hours=1").json()) >= len(jobs)
 
 
 def test_training_on_an_empty_set_is_refused(client: TestClient) -> None:
@@ -698,7 +700,9 @@ def test_a_studio_for_others_tells_an_address_at_which_it_answers(tmp_path: Path
 def test_a_killed_server_takes_its_workers_with_it(tmp_path: Path) -> None:
     studio = _Studio(tmp_path / "data")
     try:
-        assert studio.client.get("/health").status_code == 200  # which it answers once its workers are started
+        assert (
+            studio.client.get("/health").status_code == 200
+        )  # which it answers once its workers are started
         workers = _children(studio.process.pid, "compose")
     finally:
         studio.stop(signal.SIGKILL)

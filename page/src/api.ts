@@ -123,6 +123,7 @@ export interface Job {
   stop: boolean;
   before?: number;
   created: number;
+  ended: number | null;
 }
 
 export interface Originality {
@@ -241,6 +242,7 @@ export const api = {
   compose: (request: ComposeRequest) => json<Job>("POST", "/api/compose", request),
   train: (request: TrainRequest) => json<Job>("POST", "/api/train", request),
   jobs: () => json<Job[]>("GET", "/api/jobs"),
+  trainings: (hours: number) => json<Job[]>("GET", `/api/jobs?kind=train&hours=${hours}`),
   job: (id: string) => json<Job>("GET", `/api/jobs/${id}`),
   stop: (id: string) => json<Job>("POST", `/api/jobs/${id}/stop`),
   pieces: (query: { limit?: number; before?: number; job?: string } = {}) =>

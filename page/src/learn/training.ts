@@ -1,4 +1,4 @@
-// Trainings that go on: followed from wherever they are, so that a reload loses nothing.
+// Trainings: followed from wherever they are, so that a reload loses nothing; those that ended lately stay in view.
 import { signal } from "@preact/signals";
 import { type Job, type Told, type TrainRequest, type TrainState, api, follow, told } from "../api";
 import { say } from "../say";
@@ -25,14 +25,22 @@ export interface Training {
 export const learnFrom = signal<string | null>(null);
 export const trainings = signal<Training[]>([]);
 const followed = new Set<string>();
+const LATELY_HOURS = 24;
+const AWAY = "cadenza.put-away";
+const MOST_AWAY = 100;
+
+function putAway(): string[] {
+  return (localStorage.getItem(AWAY) ?? "").split(" ").filter(Boolean);
+}
 
 function change(id: string, to: (before: Training) => Training): void {
   trainings.value = trainings.peek().map((each) => (each.job.id === id ? to(each) : each));
 }
 
-/** Follow all trainings that have not ended. */
+/** Follow all trainings that have not ended, and show those that did lately and were not put away. */
 export async function lookUp(): Promise<void> {
-  for (const job of await api.jobs()) if (job.kind === "train") watch(job);
+  const away = putAway();
+  for (const job of await api.trainings(LATELY_HOURS)) if (!away.includes(job.id)) watch(job);
 }
 
 export async function learn(request: TrainRequest): Promise<void> {
@@ -47,10 +55,11 @@ export async function stopLearning(id: string): Promise<void> {
 
 export function dismiss(id: string): void {
   trainings.value = trainings.peek().filter((each) => each.job.id !== id);
+  localStorage.setItem(AWAY, [...putAway(), id].slice(-MOST_AWAY).join(" "));
 }
 
 function watch(job: Job): void {
-  if (followed.has(job.id)) return;
+  if (followed.has(job.id) || trainings.peek().some((each) => each.job.id === job.id)) return;
   followed.add(job.id);
   const begun: Training = {
     job,
@@ -71,12 +80,14 @@ function watch(job: Job): void {
 }
 
 function after(before: Training, { event, data }: Told): Training {
+  // What ended before it was looked at is no news.
+  const tell = before.job.ended ? () => undefined : say;
   switch (event) {
     case "progress":
     case "evaluation": {
       const state = data as TrainState;
       if (event === "evaluation")
-        say(
+        tell(
           `${Math.round((state.share_done ?? 0) * 100)} percent learned; ${state.held_out_nats?.toFixed(2)} nats per note on held-out pieces.${state.memorising ? " It may be memorising." : ""}`,
         );
       return {
@@ -92,7 +103,7 @@ function after(before: Training, { event, data }: Told): Training {
       return { ...before, model: (data as { id: string }).id };
     case "end": {
       const ended = data as { state: string; reason: string };
-      say(ended.state === "failed" ? `Learning failed: ${ended.reason}` : "Learning has ended.");
+      tell(ended.state === "failed" ? `Learning failed: ${ended.reason}` : "Learning has ended.");
       return { ...before, ended };
     }
     default:

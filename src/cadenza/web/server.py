@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 import zipfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -53,6 +54,7 @@ from cadenza.web.workforce import Workforce
 MAX_WAITING = {COMPOSE: 32, TRAIN: 8}
 MAX_NUM = 8  # candidates at once
 MAX_STUDIO_BARS, MAX_STUDIO_SECONDS = 256, 600.0
+MAX_HOURS = 24.0 * 366
 MAX_NOTICE = 2**53  # the largest number that a page can tell
 MAX_MINUTES = 24 * 60.0
 MAX_UPLOADS = 2_000  # files in one request
@@ -479,9 +481,14 @@ def _add_jobs(app: FastAPI, studio: Studio) -> None:
         return studio.submit(TRAIN, request.model_dump())
 
     @app.get("/api/jobs")
-    def jobs() -> list[Row]:
-        """Jobs that have not ended, the oldest first."""
-        return store.jobs(QUEUED, RUNNING)
+    def jobs(
+        kind: Literal["compose", "train"] | None = None,
+        hours: Annotated[float, Query(ge=0, le=MAX_HOURS)] = 0,
+    ) -> list[Row]:
+        """Jobs that have not ended, of a kind or all, the oldest first; before them those of the kind that ended in the
+        last hours."""
+        going_on = [job for job in store.jobs(QUEUED, RUNNING) if kind in (None, job["kind"])]
+        return [*(store.ended_since(kind, time.time() - 3600 * hours) if kind else []), *going_on]
 
     @app.get("/api/jobs/{id_}")
     def job(id_: str) -> Row:

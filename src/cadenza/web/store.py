@@ -258,6 +258,10 @@ class Store:
         marks = ", ".join("?" * len(states))
         return self._rows(f"SELECT * FROM jobs WHERE state IN ({marks}) ORDER BY created", *states)
 
+    def ended_since(self, kind: str, time_: float) -> list[Row]:
+        """Jobs of a kind that have ended after a time, the oldest first."""
+        return self._rows("SELECT * FROM jobs WHERE kind = ? AND ended > ? ORDER BY created", kind, time_)
+
     def waiting(self, kind: str) -> int:
         """How many jobs of a kind have not ended."""
         found = self._rows(
