@@ -41,6 +41,7 @@ FAMILIES = (9, 8, 7, 1, 10, 11, 12, 13, 14, 15, 6, 3, 0, 2, 5, 4)
 DYNAMICS = {33: "pp", 49: "p", 64: "mp", 80: "mf", 96: "f", 112: "ff"}  # by velocity
 # By so much the mean velocity of so long a time has to differ from what is written, for another sign.
 DYNAMICS_CHANGE, DYNAMICS_SPAN = 14, 8 * DIVISIONS
+UNUSUAL = 2.0  # times as many ledger lines as another clef has the usual one before it gives way
 TEMPO_CHANGE = 0.08
 
 
@@ -271,7 +272,12 @@ def _clefs(instrument: int, staves: Sequence[Sequence[Sequence[Chord]]]) -> tupl
     for number, staff in enumerate(staves):
         keys = [tone.pitch for voice in staff for chord in voice for tone in chord.tones]
         choices = CLEFS.get(instrument, usual if number == 0 else usual[::-1])
-        found.append(min(choices, key=lambda clef: sum(_outside(key, clef) for key in keys)))
+        costs = [sum(_outside(key, clef) for key in keys) for clef in choices]
+        found.append(
+            choices[0]
+            if costs[0] < UNUSUAL * min(costs) or costs[0] == 0
+            else choices[costs.index(min(costs))]
+        )
     return tuple(found)
 
 
