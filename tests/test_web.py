@@ -427,6 +427,21 @@ def test_jobs_are_taken_once_each_and_in_their_order(store: Store) -> None:
     assert store.claim(TRAIN, "train-0")["id"] == other  # type: ignore[index]
 
 
+def test_the_place_in_the_queue_is_told_with_the_time_it_takes(store: Store) -> None:
+    minutes = (1.0, 2.0, 5.0)
+    first, second, third = (store.add_job(TRAIN, {"minutes": m})["id"] for m in minutes)
+    assert [store.job(id_)["wait"] for id_ in (first, second, third)] == [0, 60, 180]
+    store.claim(TRAIN, "train-0")
+    store.set_progress(first, {"seconds_left": 10.0})
+    assert store.job(third)["wait"] == 130 and store.job(third)["before"] == 2
+    waiting = [store.add_job(COMPOSE, {})["id"] for _ in range(2)]
+    assert store.job(waiting[1])["wait"] is None  # nobody knows how long composing takes here
+    store.claim(COMPOSE, "compose-0")
+    store.end(waiting[0], "done")
+    last = store.add_job(COMPOSE, {})["id"]
+    assert 0 <= store.job(last)["wait"] < 1 and store.job(last)["before"] == 1
+
+
 def test_a_job_that_was_killed_too_often_is_not_tried_again(store: Store) -> None:
     id_ = store.add_job(COMPOSE, {})["id"]
     for _ in range(stores.MAX_TRIES):
@@ -663,6 +678,18 @@ def _children(pid: int, kind: str) -> list[int]:
     ).stdout
     rows = [line.split(None, 2) for line in listed.splitlines()[1:]]
     return [int(row[0]) for row in rows if int(row[1]) == pid and kind in row[2].split()]
+
+
+def test_those_who_wait_are_told_their_place(studio: _Studio) -> None:
+    asked = {"options": {"bars": 256, "num": 8}}
+    jobs = [studio.client.post("/api/compose", json=asked).json()["id"] for _ in range(6)]
+    with studio.client.stream("GET", f"/api/jobs/{jobs[-1]}/notices") as stream:
+        lines = stream.iter_lines()
+        assert next(lines) == "event: queue"
+        place = json.loads(next(lines).removeprefix("data: "))
+    assert place["before"] >= 2 and place["wait"] is None
+    for job in jobs:
+        studio.client.post(f"/api/jobs/{job}/stop")
 
 
 def test_a_second_server_on_the_same_folder_is_refused(studio: _Studio, tmp_path: Path) -> None:

@@ -122,6 +122,7 @@ export interface Job {
   reason: string;
   stop: boolean;
   before?: number;
+  wait?: number | null;
   created: number;
   ended: number | null;
 }
@@ -260,6 +261,12 @@ export const api = {
   soundfont: async (instruments: number[]) =>
     (await ask("GET", `/api/soundfont?instruments=${instruments.join(",")}`)).arrayBuffer(),
 };
+
+/** Where a job stands in the queue: how many are before it, and the seconds that these will take, if that is known. */
+export interface Place {
+  before: number;
+  wait: number | null;
+}
 
 export interface Told {
   event: string;

@@ -71,9 +71,7 @@ export function WishForm() {
             {task.value === "new" ? "Compose" : DOES[task.value]}
           </button>
         )}
-        {busy && (
-          <span class="hint">{waitingFor.value ? `${waitingFor.value} before this one …` : "Writing …"}</span>
-        )}
+        {busy && <span class="hint">{waitingFor.value ? `${waitingFor.value} …` : "Writing …"}</span>}
       </div>
     </form>
   );

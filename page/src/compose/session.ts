@@ -1,10 +1,11 @@
 // Composing as it goes on: the request, the candidates as they are written, and the music that it starts from.
 import { batch, computed, effect, signal } from "@preact/signals";
-import { type ComposeRequest, type Piece, Refusal, type Told, api, follow, told } from "../api";
+import { type ComposeRequest, type Piece, type Place, Refusal, type Told, api, follow, told } from "../api";
 import { type Columns, type Draft, type Score, barCount, merged, scoreOf } from "../score/score";
 import { say } from "../say";
 import { type Song, active, owner, player, playing } from "../stage/player";
 import { instrumentName, open, usableModels } from "../state";
+import { queued } from "../waiting";
 import { DOES, type Task, USUAL, type Wishes, encoded, parseBars, taskOf, wishesOf } from "./wishes";
 
 export interface Source {
@@ -40,7 +41,8 @@ export const candidates = signal<Candidate[]>([]);
 /** Which is looked at: 0 the source, else a candidate. */
 export const picked = signal(1);
 export const job = signal<string | null>(null);
-export const waitingFor = signal(0);
+/** What is before it in the queue, in words. */
+export const waitingFor = signal("");
 export const problem = signal("");
 export const remarks = signal<string[]>([]);
 export const expected = signal(0);
@@ -220,7 +222,7 @@ async function send(request: ComposeRequest): Promise<void> {
       candidates.value = Array.from({ length: num }, (_, n) => empty(begun.id, n, request.name));
       picked.value = 1;
       job.value = begun.id;
-      waitingFor.value = begun.before ?? 0;
+      waitingFor.value = queued({ before: begun.before ?? 0, wait: begun.wait ?? null });
     });
     say(`Composing ${num === 1 ? "one piece" : `${num} pieces`}.`);
     if (quiet) player.load(songs.peek(), 1 - offset(), OWNER);
@@ -267,7 +269,7 @@ async function watch(id: string, autoplay: boolean, signal: AbortSignal): Promis
   let begun = !autoplay;
   const arriving: Promise<void>[] = [];
   const take = ({ event, data }: Told) => {
-    waitingFor.value = 0;
+    waitingFor.value = event === "queue" ? queued(data as Place) : "";
     if (event === "draft") draft(data as Draft);
     else if (event === "piece") arriving.push(ready(data as Announced, id).then(start));
     else if (event === "note") remarks.value = [...remarks.peek(), sentence((data as { text: string }).text)];

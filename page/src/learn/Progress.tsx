@@ -5,6 +5,7 @@ import { model } from "../compose/session";
 import { player, playing } from "../stage/player";
 import { isLive } from "../stage/Stage";
 import { open } from "../state";
+import { queued } from "../waiting";
 import { Icon } from "../ui/icons";
 import { IconButton, Problem } from "../ui/parts";
 import { type Curve, described, left, plot } from "./curve";
@@ -65,7 +66,7 @@ function words({ job, state, ended }: Training): string {
       ""
     );
   if (job.state === "queued" && !state.share_done)
-    return job.before ? `Waits for ${job.before} before it.` : "Begins …";
+    return job.before ? `Waits: ${queued({ before: job.before, wait: job.wait ?? null })}.` : "Begins …";
   if (!state.share_done) return "Begins …";
   return [
     `${Math.round(state.share_done * 100)} %`,

@@ -1,5 +1,6 @@
 // The curve of learning: from notices to points, and from points to lines and words; pure.
 import type { TrainState } from "../api";
+import { duration } from "../waiting";
 
 export interface Point {
   share: number;
@@ -95,8 +96,5 @@ export function described({ points, memorising }: Curve): string {
 
 /** Seconds left as people say it. */
 export function left(seconds: number): string {
-  if (seconds < 5) return "a few seconds left";
-  if (seconds < 90) return `${Math.round(seconds / 5) * 5} seconds left`;
-  const minutes = Math.round(seconds / 60);
-  return minutes < 120 ? `${minutes} minutes left` : `${(minutes / 60).toFixed(1)} hours left`;
+  return `${duration(seconds)} left`;
 }

@@ -1,6 +1,15 @@
 // Trainings: followed from wherever they are, so that a reload loses nothing; those that ended lately stay in view.
 import { signal } from "@preact/signals";
-import { type Job, type Told, type TrainRequest, type TrainState, api, follow, told } from "../api";
+import {
+  type Job,
+  type Place,
+  type Told,
+  type TrainRequest,
+  type TrainState,
+  api,
+  follow,
+  told,
+} from "../api";
 import { say } from "../say";
 import { refreshModels } from "../state";
 import { type Curve, NO_CURVE, withState } from "./curve";
@@ -97,6 +106,8 @@ function after(before: Training, { event, data }: Told): Training {
         curve: withState(before.curve, state),
       };
     }
+    case "queue":
+      return { ...before, job: { ...before.job, ...(data as Place) } };
     case "piece":
       return { ...before, samples: [...before.samples, data as Sample] };
     case "model":

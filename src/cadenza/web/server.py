@@ -492,7 +492,7 @@ def _add_jobs(app: FastAPI, studio: Studio) -> None:
 
     @app.get("/api/jobs/{id_}")
     def job(id_: str) -> Row:
-        """A job: its state, how far it is, and how many wait before it."""
+        """A job: its state, how far it is, how many are before it, and how many seconds these will take."""
         return store.job(id_)
 
     @app.post("/api/jobs/{id_}/stop", status_code=202)
@@ -533,6 +533,7 @@ async def _stream(studio: Studio, job: str, after: int) -> AsyncIterator[str]:
     """Server-sent events (WHATWG HTML, 9.2) of a job until it has ended; a comment keeps the line open."""
     quiet = 0.0
     told: Row = {}
+    place: Row = {}
     with studio.store.watch() as has_changed:
         while True:
             if has_changed():
@@ -544,6 +545,9 @@ async def _stream(studio: Studio, job: str, after: int) -> AsyncIterator[str]:
                 if state["progress"] != told:
                     told, quiet = state["progress"], 0.0
                     yield f"event: progress\ndata: {json.dumps(told)}\n\n"
+                if state["state"] == QUEUED and only(state, ("before", "wait")) != place:
+                    place, quiet = only(state, ("before", "wait")), 0.0
+                    yield f"event: queue\ndata: {json.dumps(place)}\n\n"
                 if state["state"] in ENDED:
                     yield f"event: end\ndata: {json.dumps(only(state, ('state', 'reason')))}\n\n"
                     return

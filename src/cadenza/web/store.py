@@ -244,14 +244,28 @@ class Store:
         return self.job(self._insert("jobs", kind=kind, state=QUEUED, request=request))
 
     def job(self, id_: str) -> Row:
-        """One job, with how many of its kind are before it in the queue."""
+        """One job, with how many of its kind are before it in the queue, and how many seconds these will take; None if
+        that cannot be told."""
         row = self._one("jobs", id_)
+        if row["state"] != QUEUED:
+            return {**row, "before": 0, "wait": 0.0}
         before = self._rows(
-            "SELECT count(*) AS n FROM jobs WHERE kind = ? AND (state = 'running' OR (state = 'queued' AND created < ?))",
+            "SELECT * FROM jobs WHERE kind = ? AND (state = 'running' OR (state = 'queued' AND created < ?))",
             row["kind"],
             row["created"],
         )
-        return {**row, "before": before[0]["n"] if row["state"] == QUEUED else 0}
+        wait = sum(map(_seconds_of_training, before)) if row["kind"] == TRAIN else self._seconds_of(before)
+        return {**row, "before": len(before), "wait": wait}
+
+    def _seconds_of(self, jobs: Sequence[Row]) -> float | None:
+        """How long these take to compose, by how long the last ones took, as many at once as run now."""
+        taken = self._rows(
+            "SELECT ended - started AS seconds FROM jobs WHERE kind = ? AND state = 'done' ORDER BY ended DESC LIMIT 20",
+            COMPOSE,
+        )
+        at_once = max(1, sum(job["state"] == RUNNING for job in jobs))
+        mean = sum(row["seconds"] for row in taken) / len(taken) if taken else None
+        return None if mean is None else mean * len(jobs) / at_once
 
     def jobs(self, *states: str) -> list[Row]:
         """Jobs in these states, the oldest first."""
@@ -437,6 +451,11 @@ class Store:
 
 
 _NAMES = {"sets": "set", "files": "file", "jobs": "job", "models": "model", "pieces": "piece"}
+
+
+def _seconds_of_training(job: Row) -> float:
+    left = job["progress"].get("seconds_left")
+    return float(60 * job["request"].get("minutes", 0) if left is None else left)
 
 
 def new_id() -> str:
