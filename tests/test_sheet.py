@@ -15,8 +15,8 @@ from cadenza.midi import read_midi
 from cadenza.model_folder import bundled_corpus
 from cadenza.score import DRUM_KIT, METRE, Score, make_notes
 from cadenza.sheet import musicxml, notate
-from cadenza.sheet.grid import DIVISIONS, Tone, tones
-from cadenza.sheet.notation import Bar, Metre, Part, Voice, Written, _values
+from cadenza.sheet.grid import DIVISIONS, Lines, Tone, lines_of, tones
+from cadenza.sheet.notation import IN_TRIPLETS, VALUES, Bar, Metre, Part, Voice, Written, _values
 from cadenza.sheet.spelling import STEPS, alter_in, fifths_of, named, spelled
 from cadenza.sheet.voices import hands, voices
 from music import random_score, tune
@@ -90,7 +90,7 @@ def test_every_note_of_a_piece_is_written_where_it_sounds(path: Path) -> None:
     score = read_midi(path)
     for part in notate(score).parts:
         notes = score.notes[score.notes["instrument"] == part.instrument]
-        struck = {(tone.start, tone.pitch) for tone in tones(notes, score.ticks_per_quarter)}
+        struck = {(tone.start, tone.pitch) for tone in tones(notes, lines_of(score))}
         assert set(_sounding(part)) == struck
         on_grid = notes[notes["onset"] * 4 % score.ticks_per_quarter == 0]
         exact = {(int(n["onset"]) * DIVISIONS // score.ticks_per_quarter, int(n["pitch"])) for n in on_grid}
@@ -127,6 +127,16 @@ def test_elements_have_the_order_of_the_format_and_ids_are_declared(score: Score
         assert {each.get("id") for each in note.findall("instrument")} <= declared
     for part in root.findall("part"):
         assert [measure.get("number") for measure in part] == [str(n + 1) for n in range(len(part))]
+
+
+@pytest.mark.parametrize("score", _scores())
+def test_values_last_as_long_as_they_say(score: Score) -> None:
+    lengths = {value: length for length, value in VALUES.items()}
+    in_triplets = {value: length for length, value in IN_TRIPLETS.items()}
+    for part in notate(score).parts:
+        for each in (each for voice in _voices_of(part) for each in voice if not each.is_whole_bar):
+            known = in_triplets if each.in_triplet else lengths
+            assert known[each.value, each.dots] == each.end - each.start
 
 
 def test_ties_join_notes_of_one_pitch() -> None:
@@ -236,14 +246,17 @@ def test_hands_take_what_they_can_reach() -> None:
 def test_a_held_bass_is_the_lower_voice_and_what_moves_the_upper() -> None:
     bass = Tone(0, 96, 48, 80)
     moving = [Tone(24 * n, 24 * n + 24, 60 + n, 80) for n in range(4)]
-    upper, lower = voices(sorted([bass, *moving], key=lambda tone: (tone.start, -tone.pitch)))
+    upper, lower = voices(
+        sorted([bass, *moving], key=lambda tone: (tone.start, -tone.pitch)), Lines([0, 96], DIVISIONS)
+    )
     assert [chord.tones for chord in upper] == [(tone,) for tone in moving] and lower[0].tones == (bass,)
 
 
 def test_no_voice_sounds_two_chords_at_once() -> None:
     for seed in range(5):
-        notes = random_score(seed, 200, instruments=(0,)).notes
-        for voice in voices(tones(notes, 480)):
+        score = random_score(seed, 200, instruments=(0,))
+        lines = lines_of(score)
+        for voice in voices(tones(score.notes, lines), lines):
             assert all(one.end <= other.start for one, other in pairwise(voice))
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby, pairwise
 
-from cadenza.score import DRUM_KIT, Score, bar_lines, estimate_key, instrument_name
+from cadenza.score import DRUM_KIT, Score, estimate_key, instrument_name
 from cadenza.sheet.drums import FEET, place_of
-from cadenza.sheet.grid import DIVISIONS, EIGHTH, Tone, tones
+from cadenza.sheet.grid import DIVISIONS, EIGHTH, UNIT, Lines, Tone, lines_of, tones
 from cadenza.sheet.spelling import alter_in, fifths_of, named, spelled
 from cadenza.sheet.voices import Chord, hands, voices
 
@@ -82,8 +82,8 @@ class Metre:
 
     @property
     def unit(self) -> int:
-        """Length of what the denominator names."""
-        return max(1, 4 * DIVISIONS // self.denominator)
+        """Length of what the denominator names, of which a 32nd is the shortest that is written."""
+        return max(UNIT, 4 * DIVISIONS // self.denominator)
 
     @property
     def beat(self) -> int:
@@ -184,14 +184,17 @@ def notate(score: Score) -> Sheet:
     """The sheet music of a score."""
     key = estimate_key(score)
     fifths, is_minor = fifths_of(key), key.endswith("minor")
-    staves = {instrument: _staves(score, instrument) for instrument in sorted(score.instruments, key=_rank)}
+    lines = lines_of(score)
+    staves = {
+        instrument: _staves(score, instrument, lines) for instrument in sorted(score.instruments, key=_rank)
+    }
     names = _names(
         [staff for instrument in staves if instrument < DRUM_KIT for staff in staves[instrument]],
         fifths,
         is_minor,
     )
     ends = [chord.end for part in staves.values() for staff in part for voice in staff for chord in voice]
-    bars = _bars(score, max(ends, default=0))
+    bars = _bars(score, lines, max(ends, default=0))
     parts = []
     for instrument, found in staves.items():
         clefs = _clefs(instrument, found)
@@ -199,7 +202,7 @@ def notate(score: Score) -> Sheet:
         written = [_staff(staff, bars, own, fifths) for staff in found]
         of_bars = [[staff[n] for staff in written] for n in range(len(bars))]
         parts.append(Part(instrument, clefs, of_bars, _dynamics(found, bars)))
-    return Sheet(fifths, is_minor, bars, parts, _tempi(score))
+    return Sheet(fifths, is_minor, bars, parts, _tempi(score, lines))
 
 
 def _rank(instrument: int) -> int:
@@ -207,18 +210,18 @@ def _rank(instrument: int) -> int:
     return FAMILIES.index(instrument // 8) if instrument < DRUM_KIT else len(FAMILIES)
 
 
-def _staves(score: Score, instrument: int) -> list[list[list[Chord]]]:
+def _staves(score: Score, instrument: int, lines: Lines) -> list[list[list[Chord]]]:
     """The voices of every staff of an instrument, the upper staff first."""
     notes = score.notes[score.notes["instrument"] == instrument]
     if instrument >= DRUM_KIT:
-        return [_drum_voices(tones(notes, score.ticks_per_quarter))]
-    found = tones(notes, score.ticks_per_quarter)
+        return [_drum_voices(tones(notes, lines), lines)]
+    found = tones(notes, lines)
     if instrument not in GRAND_STAFF:
-        return [voices(found)]
-    return [voices(hand) for hand in hands(found)]
+        return [voices(found, lines)]
+    return [voices(hand, lines) for hand in hands(found)]
 
 
-def _drum_voices(found: Sequence[Tone]) -> list[list[Chord]]:
+def _drum_voices(found: Sequence[Tone], lines: Lines) -> list[list[Chord]]:
     """What hands play, and what feet do; a stroke lasts until the next, at most to the next beat."""
     parts = [[t for t in found if t.pitch not in FEET], [t for t in found if t.pitch in FEET]]
     made = []
@@ -228,19 +231,17 @@ def _drum_voices(found: Sequence[Tone]) -> list[list[Chord]]:
         voice = []
         for group, following in zip(groups, nexts, strict=True):
             start = group[0].start
-            end = min(following, (start // DIVISIONS + 1) * DIVISIONS)
+            end = min(following, lines.part(start, DIVISIONS)[1])
             voice.append(Chord(start, end, tuple(replace(tone, end=end) for tone in group)))
         made.append(voice)
     return made
 
 
-def _bars(score: Score, end: int) -> list[Bar]:
-    to_ticks = score.ticks_per_quarter / DIVISIONS
-    lines = bar_lines(score, max(score.end, int(end * to_ticks), 1))
-    times = [round(int(line) / to_ticks) for line in lines]
+def _bars(score: Score, lines: Lines, end: int) -> list[Bar]:
+    """The bars up to a time, at least one."""
     found: list[Bar] = []
-    for tick, start, stop in zip(lines.tolist(), times, times[1:], strict=False):
-        if stop > start:
+    for tick, (start, stop) in zip(lines.ticks, pairwise(lines.times), strict=False):
+        if start < max(1, end):
             metre = _metre_at(score, tick)
             found.append(Bar(start, stop, metre, not found or metre != found[-1].metre))
     return found
@@ -254,11 +255,11 @@ def _metre_at(score: Score, tick: int) -> Metre:
     return Metre(numerator, denominator) if numerator else Metre(4, 4, is_free=True)
 
 
-def _tempi(score: Score) -> list[tuple[int, float]]:
+def _tempi(score: Score, lines: Lines) -> list[tuple[int, float]]:
     """Tempi that differ from those written before."""
     found: list[tuple[int, float]] = []
     for tempo in score.tempi:
-        time, qpm = round(int(tempo["tick"]) * DIVISIONS / score.ticks_per_quarter), float(tempo["qpm"])
+        time, qpm = round(lines.time(int(tempo["tick"]))), float(tempo["qpm"])
         if not found or abs(qpm / found[-1][1] - 1) > TEMPO_CHANGE:
             found.append((time, qpm))
     return found

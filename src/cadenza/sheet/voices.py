@@ -8,7 +8,7 @@ from itertools import groupby, zip_longest
 
 import numpy as np
 
-from cadenza.sheet.grid import DIVISIONS, EIGHTH, SIXTEENTH, Tone
+from cadenza.sheet.grid import DIVISIONS, EIGHTH, SIXTEENTH, Lines, Tone
 
 SPLITS = np.arange(45, 76)  # keys at which the right hand may begin
 MIDDLE = 60
@@ -80,7 +80,7 @@ def _cost(pitches: list[int]) -> np.ndarray:
     return cost + np.where(gap < 5, CLOSE * (5 - gap) / 5, 0)
 
 
-def voices(found: Sequence[Tone]) -> list[list[Chord]]:
+def voices(found: Sequence[Tone], lines: Lines) -> list[list[Chord]]:
     """One or two voices, in each of which chords follow one another, the upper first.
 
     What two voices cannot hold is cut short where the next begins.
@@ -94,7 +94,7 @@ def voices(found: Sequence[Tone]) -> list[list[Chord]]:
             _add(lower, group[1])
         else:
             _add(_voice_for(group[0], groups[number + 1 :], upper, lower), group[0])
-    both = [_filled(upper), _filled(lower)]
+    both = [_filled(upper, lines), _filled(lower, lines)]
     return [voice for voice in both if voice]
 
 
@@ -147,11 +147,12 @@ def _until(chord: Chord, end: int) -> Chord:
     return Chord(chord.start, end, tuple(replace(tone, end=end) for tone in chord.tones))
 
 
-def _filled(voice: list[Chord]) -> list[Chord]:
+def _filled(voice: list[Chord], lines: Lines) -> list[Chord]:
     """Chords that last until the next, or the next quarter, where a short rest would say no more than how it is played."""
     found = []
     for chord, following in zip_longest(voice, voice[1:]):
-        end = -(-chord.end // DIVISIONS) * DIVISIONS
+        start, end = lines.part(chord.end, DIVISIONS)
+        end = chord.end if chord.end == start else end
         if following is not None and (
             following.start < end or following.start - chord.start <= LONGEST_FILLED
         ):
@@ -159,7 +160,11 @@ def _filled(voice: list[Chord]) -> list[Chord]:
         gap, length = end - chord.end, chord.end - chord.start
         if gap < SIXTEENTH or 3 * gap <= end - chord.start:
             chord = _until(chord, end)
-        elif length == SIXTEENTH and chord.start % EIGHTH == 0 and gap >= EIGHTH + SIXTEENTH:
+        elif (
+            length == SIXTEENTH
+            and chord.start == lines.part(chord.start, EIGHTH)[0]
+            and gap >= EIGHTH + SIXTEENTH
+        ):
             chord = _until(chord, chord.start + EIGHTH)  # an eighth, played short
         found.append(chord)
     return found
