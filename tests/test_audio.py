@@ -88,6 +88,7 @@ def test_a_file_and_a_folder_are_rendered(tmp_path: Path, capsys: pytest.Capture
     ("path", "out", "words"),
     [
         ("none.mid", "x.wav", "none.mid"),
+        ("none", "x", "none: no such file"),
         ("bad.mid", "x.wav", "bad.mid"),
         ("bad.mid", "x.mp3", "must end in .wav"),
     ],

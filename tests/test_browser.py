@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -259,7 +260,7 @@ def test_a_model_is_learned_over_a_reload_and_composes(page: Any, tmp_path: Path
     training.get_by_role("progressbar").wait_for()
     training.get_by_role("button", name="Compose with it").wait_for(timeout=6 * SOON)
     page.reload()
-    training.get_by_text("Learned.").wait_for()
+    training.get_by_text(re.compile("^Learned")).wait_for()
     training.get_by_role("button", name="Compose with it").click()
     sync_api.expect(page.get_by_label("Model")).to_contain_text("Little tunes")
     compose(page)
@@ -461,5 +462,5 @@ def test_a_training_goes_on_after_the_server_was_killed(browser: Any, tmp_path: 
     with served(tmp_path / "data", "--port", port):
         page.goto(f"{address}#learn")
         page.reload()
-        training.get_by_text("Learned.").wait_for(timeout=6 * SOON)
+        training.get_by_text(re.compile("^Learned")).wait_for(timeout=6 * SOON)
     page.close()

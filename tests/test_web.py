@@ -704,6 +704,7 @@ def test_a_second_server_on_the_same_folder_is_refused(studio: _Studio, tmp_path
         (["--host", "0.0.0.0"], "--token"),
         (["--host", "0.0.0.0", "--token", ""], "--token"),
         (["--token", "a#b"], "--token takes"),
+        (["--port", "99999"], "ports go up to"),
         (["--host", "no.such.host.invalid", "--token", "a"], "cannot be listened on"),
         (["--data", __file__], "choose another --data"),
     ],

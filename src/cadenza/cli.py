@@ -248,6 +248,8 @@ def render(arguments: argparse.Namespace) -> None:
     from cadenza.midi import MIDI_SUFFIXES, read_midi
 
     path, out = arguments.path, arguments.out
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; name MIDI files.")
     if not path.is_dir():
         if out.suffix.lower() not in RENDERED:
             raise InputError(f"{out}: must end in {', '.join(RENDERED)}; give such a name.")
@@ -270,6 +272,8 @@ def serve(arguments: argparse.Namespace) -> None:
     from cadenza.web.guard import LOOPBACK
     from cadenza.web.serving import default_data, run
 
+    if arguments.port > 65_535:
+        raise InputError(f"--port {arguments.port}: ports go up to 65535; choose a lower one.")
     if arguments.token is not None and not re.fullmatch(r"[A-Za-z0-9._~-]+", arguments.token):
         raise InputError(
             "--token takes letters, digits and . _ ~ - alone, and at least one; choose such a secret."

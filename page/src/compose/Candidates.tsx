@@ -34,7 +34,7 @@ export function Candidates() {
       <section class="results" aria-label="Candidates">
         <Empty title="Nothing composed yet">
           <p>
-            Press “Compose”: the bundled model writes four short pieces, and you hear the first while it is
+            Press “Compose”: the chosen model writes four short pieces, and you hear the first while it is
             written.
           </p>
           <p class="hint">Keys 1 to 4 switch between them, the space bar plays and pauses.</p>

@@ -11,6 +11,8 @@ import { IconButton, Problem } from "../ui/parts";
 import { type Curve, described, left, plot } from "./curve";
 import { type Sample, type Training, dismiss, stopLearning } from "./training";
 
+/** A training that ends before this share of its time has stopped by itself. */
+const EARLY = 0.98;
 const FRAME = { width: 640, height: 220, left: 36, bottom: 12 };
 
 export function Progress({ training }: { training: Training }) {
@@ -60,6 +62,8 @@ export function Progress({ training }: { training: Training }) {
 }
 
 function words({ job, state, ended }: Training): string {
+  if (ended?.state === "done" && (state.share_done ?? 1) < EARLY)
+    return "Learned. It stopped early, since held-out pieces gained nothing any more; what it knew at its best is kept.";
   if (ended)
     return (
       { done: "Learned.", stopped: "Stopped; what it learned is kept.", failed: "It failed." }[ended.state] ??

@@ -35,7 +35,7 @@ export function FileList({
             checked={only.value}
             onChange={(event) => (only.value = event.currentTarget.checked)}
           />
-          <span>Only the {left.length} that are left out</span>
+          <span>Only what is left out ({left.length})</span>
         </label>
       )}
       <ul class="files">

@@ -21,7 +21,7 @@ export function Verdict({ piece }: { piece: Piece }) {
   ) : (
     <span class="badge badge-good">
       <Icon name="check" />
-      no copy found
+      {found.longest ? "copies no more than people do" : "no copy found"}
     </span>
   );
 }

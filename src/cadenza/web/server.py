@@ -331,7 +331,7 @@ def _facts(folder: ModelFolder) -> Row:
         "architecture": config["model"]["architecture"],
         "parameters": config["parameters"],
         "nats_per_note": config["held_out"]["nats_per_note"],
-        "pieces": config["corpus"]["pieces"],
+        "pieces": config["corpus"]["train_pieces"],
         "minutes": config["seconds"] / 60,
         "base": (config["base"] or {}).get("name"),
         "knows_originality": folder.index is not None,
