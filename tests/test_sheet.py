@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
+from cadenza.errors import InputError
 from cadenza.export import write_score
 from cadenza.midi import read_midi
 from cadenza.model_folder import bundled_corpus
@@ -354,6 +355,11 @@ def test_an_accidental_is_written_once_in_a_bar() -> None:
 def test_it_is_written_by_its_suffix(tmp_path: Path) -> None:
     write_score(tune(1), tmp_path / "a.musicxml")
     assert (tmp_path / "a.musicxml").read_text().startswith("<?xml")
+
+
+def test_a_file_that_pretends_to_be_endless_is_refused() -> None:
+    with pytest.raises(InputError, match="too many for sheet music"):
+        notate(Score(96, make_notes([0x0FFFFFFF], [1], [60])))
 
 
 def test_a_piece_without_notes_is_one_empty_bar() -> None:

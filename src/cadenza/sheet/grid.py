@@ -10,10 +10,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from cadenza.errors import InputError
 from cadenza.score import NoteArray, Score, bar_lines
 
 DIVISIONS = 24  # in a quarter
 EIGHTH, SIXTEENTH, UNIT = 12, 6, 3
+MAX_BARS = 10_000
 FINE, COARSE, TRIPLETS = (0, 3, 6, 9), (0, 6), (0, 4, 8)
 # By how much, in all, notes have to lie nearer to triplets than to 16ths to be triplets: on a grid, and off it.
 TRIPLET_COST, FREE_TRIPLET_COST = 0.5, 3.0
@@ -67,7 +69,12 @@ class Lines:
 
 def lines_of(score: Score) -> Lines:
     """The bar lines of a score, with bars to spare for notes that are written longer than they are."""
-    return Lines(bar_lines(score, score.end + 2 * score.ticks_per_quarter).tolist(), score.ticks_per_quarter)
+    ticks = bar_lines(score, score.end + 2 * score.ticks_per_quarter)
+    if len(ticks) > MAX_BARS:
+        raise InputError(
+            f"{len(ticks):,} bars are too many for sheet music; at most {MAX_BARS:,} are written."
+        )
+    return Lines(ticks.tolist(), score.ticks_per_quarter)
 
 
 def tones(notes: NoteArray, lines: Lines) -> list[Tone]:

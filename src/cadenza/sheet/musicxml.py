@@ -140,7 +140,7 @@ def _tempo(parent: ET.Element, offset: int, qpm: float, bar: Bar) -> None:
     _add(metronome, "per-minute", round(qpm / 1.5 if dotted else qpm))
     if offset:
         _add(direction, "offset", offset, sound="yes")
-    _add(direction, "sound", tempo=f"{qpm:.4g}")
+    _add(direction, "sound", tempo=f"{qpm:.2f}")
 
 
 def _dynamic(parent: ET.Element, sign: str, staves: int) -> None:

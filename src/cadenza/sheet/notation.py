@@ -525,7 +525,7 @@ def _with_edges(voice: Voice, spans: Sequence[tuple[int, int]]) -> Voice:
 
 def _with_beams(voice: Voice, bar: Bar) -> Voice:
     """Beams join what is shorter than a quarter within a beat."""
-    beat = max(bar.metre.beat, DIVISIONS)
+    beat = bar.metre.beat if bar.metre.is_compound else max(bar.metre.beat, DIVISIONS)
     found: Voice = []
     for _, group in groupby(voice, key=lambda each: ((each.start - bar.start) // beat, _flags(each) > 0)):
         members = list(group)

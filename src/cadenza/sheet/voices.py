@@ -93,7 +93,7 @@ def voices(found: Sequence[Tone], lines: Lines) -> list[list[Chord]]:
             _add(upper, group[0])
             _add(lower, group[1])
         else:
-            _add(_voice_for(group[0], groups[number + 1 :], upper, lower), group[0])
+            _add(_voice_for(group[0], groups[number + 1 : number + 5], upper, lower), group[0])
     both = [_filled(upper, lines), _filled(lower, lines)]
     return [voice for voice in both if voice]
 
@@ -123,7 +123,7 @@ def _voice_for(
     """Where a chord goes that begins alone."""
     free = [not voice or _is_over(voice[-1], chord.start) for voice in (upper, lower)]
     if all(free):
-        below = [each for group in following[:4] for each in group if each.start < chord.end]
+        below = [each for group in following for each in group if each.start < chord.end]
         is_bass = bool(below) and chord.height < min(each.height for each in below)
         return lower if is_bass else upper
     if any(free):
