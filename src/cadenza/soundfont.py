@@ -96,9 +96,9 @@ class Soundfont:
         """Row of the preset that plays an instrument, and under which bank and program."""
         bank, program = (0, instrument) if instrument < DRUM_KIT else (DRUM_BANK, instrument - DRUM_KIT)
         headers = self.tables["phdr"][:-1]
-        for choice in (
-            (program, 0) if instrument >= DRUM_KIT else (program,)
-        ):  # kits that there are not are usual
+        # Files name kits that no soundfont has; the usual one stands in for them.
+        choices = (program, 0) if instrument >= DRUM_KIT else (program,)
+        for choice in choices:
             found = np.flatnonzero((headers["bank"] == bank) & (headers["program"] == choice))
             if len(found):
                 return int(found[0]), bank, program

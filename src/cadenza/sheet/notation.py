@@ -226,13 +226,11 @@ def _drum_voices(found: Sequence[Tone], lines: Lines) -> list[list[Chord]]:
     parts = [[t for t in found if t.pitch not in FEET], [t for t in found if t.pitch in FEET]]
     made = []
     for part in filter(None, parts):
-        groups = [tuple(group) for _, group in groupby(part, key=lambda tone: tone.start)]
+        groups = [list(group) for _, group in groupby(part, key=lambda tone: tone.start)]
         nexts = [group[0].start for group in groups[1:]] + [groups[-1][0].start + DIVISIONS]
         voice = []
         for group, following in zip(groups, nexts, strict=True):
-            start = group[0].start
-            end = min(following, lines.part(start, DIVISIONS)[1])
-            voice.append(Chord(start, end, tuple(replace(tone, end=end) for tone in group)))
+            voice.append(Chord.of(group, min(following, lines.part(group[0].start, DIVISIONS)[1])))
         made.append(voice)
     return made
 
@@ -354,10 +352,10 @@ def _in_bars(voice: Sequence[Chord], bars: Sequence[Bar]) -> dict[int, list[Chor
     for chord in voice:
         while bars[at].end <= chord.start:
             at += 1
-        for bar in bars[at:]:
-            if bar.start >= chord.end:
-                break
-            found.setdefault(bar.start, []).append(chord)
+        n = at
+        while n < len(bars) and bars[n].start < chord.end:
+            found.setdefault(bars[n].start, []).append(chord)
+            n += 1
     return found
 
 

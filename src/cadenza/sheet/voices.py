@@ -13,12 +13,8 @@ from cadenza.sheet.grid import DIVISIONS, EIGHTH, SIXTEENTH, Lines, Tone
 SPLITS = np.arange(45, 76)  # keys at which the right hand may begin
 MIDDLE = 60
 SPAN = 12  # semitones that a hand reaches without effort
-WIDE, MOVING, FAR, CLOSE = (
-    1.0,
-    0.6,
-    0.03,
-    2.0,
-)  # costs: per semitone too wide, moved, from the middle; for a cut chord
+# Costs of a semitone too wide, moved, and from the middle; and of a chord that is cut.
+WIDE, MOVING, FAR, CLOSE = 1.0, 0.6, 0.03, 2.0
 LEGATO = 3  # so many times the overlap has a chord to last, for it to be none
 ALIKE = 0.7  # durations of this ratio are one
 LONGEST_FILLED = 2 * DIVISIONS
@@ -36,6 +32,11 @@ class Chord:
     def height(self) -> float:
         """Its mean pitch."""
         return sum(tone.pitch for tone in self.tones) / len(self.tones)
+
+    @classmethod
+    def of(cls, found: Sequence[Tone], end: int) -> Chord:
+        """Tones that begin together, as a chord that lasts until a time."""
+        return cls(found[0].start, end, tuple(replace(tone, end=end) for tone in found))
 
 
 def hands(found: Sequence[Tone]) -> tuple[list[Tone], list[Tone]]:
@@ -104,17 +105,12 @@ def _chords(group: list[Tone]) -> list[Chord]:
     n = 1
     while n < len(group) and _alike(first, group[n]):
         n += 1
-    return [_chord(part) for part in (group[:n], group[n:]) if part]
+    return [Chord.of(part, max(tone.end for tone in part)) for part in (group[:n], group[n:]) if part]
 
 
 def _alike(one: Tone, other: Tone) -> bool:
     lengths = sorted((one.end - one.start, other.end - other.start))
     return lengths[0] >= ALIKE * lengths[1]
-
-
-def _chord(group: list[Tone]) -> Chord:
-    start, end = group[0].start, max(tone.end for tone in group)
-    return Chord(start, end, tuple(replace(tone, end=end) for tone in group))
 
 
 def _voice_for(
@@ -139,12 +135,8 @@ def _is_over(chord: Chord, time: int) -> bool:
 
 def _add(voice: list[Chord], chord: Chord) -> None:
     if voice and voice[-1].end > chord.start:
-        voice[-1] = _until(voice[-1], chord.start)
+        voice[-1] = Chord.of(voice[-1].tones, chord.start)
     voice.append(chord)
-
-
-def _until(chord: Chord, end: int) -> Chord:
-    return Chord(chord.start, end, tuple(replace(tone, end=end) for tone in chord.tones))
 
 
 def _filled(voice: list[Chord], lines: Lines) -> list[Chord]:
@@ -159,12 +151,12 @@ def _filled(voice: list[Chord], lines: Lines) -> list[Chord]:
             end = following.start
         gap, length = end - chord.end, chord.end - chord.start
         if gap < SIXTEENTH or 3 * gap <= end - chord.start:
-            chord = _until(chord, end)
+            chord = Chord.of(chord.tones, end)
         elif (
             length == SIXTEENTH
             and chord.start == lines.part(chord.start, EIGHTH)[0]
             and gap >= EIGHTH + SIXTEENTH
         ):
-            chord = _until(chord, chord.start + EIGHTH)  # an eighth, played short
+            chord = Chord.of(chord.tones, chord.start + EIGHTH)  # an eighth, played short
         found.append(chord)
     return found

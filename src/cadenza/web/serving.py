@@ -91,9 +91,8 @@ def _outward_address(host: str) -> str:
     family, elsewhere = (socket.AF_INET, "192.0.2.1") if version == 4 else (socket.AF_INET6, "2001:db8::1")
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(
-                (elsewhere, 9)
-            )  # sends nothing, but chooses the way (RFC 5737 and 3849: nobody's addresses)
+            # Sends nothing, but chooses the way (RFC 5737 and 3849: nobody's addresses).
+            probe.connect((elsewhere, 9))
             return str(probe.getsockname()[0])
         except OSError:
             return socket.gethostname()

@@ -36,8 +36,7 @@ FAULTS_OF_ZIPS = (
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
-    RuntimeError,
-    NotImplementedError,
+    RuntimeError,  # a password is asked for, or the method is unknown
     EOFError,
     OSError,
     ValueError,
