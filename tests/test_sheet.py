@@ -218,6 +218,8 @@ def test_triplets_are_found_in_quarters_halves_and_eighths() -> None:
     assert written(0, 8, 16, 24) == [("eighth", True)] * 3 + [("half", False)]
     assert written(0, 16, 32, 48) == [("quarter", True)] * 3 + [("half", False)]
     assert written(0, 4, 8, 12, 24) == [("16th", True)] * 3 + [("eighth", False), ("half", False)]
+    assert written(0, 32, 64) == [("half", True)] * 3
+    assert written(0, 64) == [("whole", True), ("half", True)]
     assert written(0, 16, 24, 48) == [
         ("quarter", True),
         ("eighth", True),
@@ -251,6 +253,14 @@ def test_a_held_bass_is_the_lower_voice_and_what_moves_the_upper() -> None:
         sorted([bass, *moving], key=lambda tone: (tone.start, -tone.pitch)), Lines([0, 96], DIVISIONS)
     )
     assert [chord.tones for chord in upper] == [(tone,) for tone in moving] and lower[0].tones == (bass,)
+
+
+def test_a_chord_whose_tones_end_apart_is_cut_where_the_least_is_prolonged() -> None:
+    ends = [(72, 24), (67, 96), (64, 96), (60, 96)]
+    for order in (ends, [(84 - pitch + 48, end) for pitch, end in reversed(ends)]):
+        chord = [Tone(0, end, pitch, 80) for pitch, end in order]
+        upper, lower = voices(chord, Lines([0, 96], DIVISIONS))
+        assert [*upper[0].tones, *lower[0].tones] == chord
 
 
 def test_no_voice_sounds_two_chords_at_once() -> None:
@@ -328,6 +338,7 @@ def _named(pitches: list[int], key: str) -> str:
         ([69, 71, 72, 74, 76, 77, 80, 81], "A minor", "A B C D E F G# A"),
         ([60, 62, 63, 65, 67, 68, 71, 72], "C minor", "C D Eb F G Ab B C"),
         ([67, 66, 67, 64, 63, 64], "C major", "G F# G E D# E"),
+        ([66, 68, 69, 71, 73, 74, 77, 78, 77, 78, 79, 78], "F# minor", "F# G# A B C# D E# F# E# F# G F#"),
         ([69, 70, 69, 67], "F major", "A Bb A G"),
         ([62, 61, 62, 66, 69], "D major", "D C# D F# A"),
         ([64, 68, 71, 64, 68, 71], "C major", "E G# B E G# B"),
@@ -364,4 +375,19 @@ def test_a_file_that_pretends_to_be_endless_is_refused() -> None:
 
 def test_a_piece_without_notes_is_one_empty_bar() -> None:
     sheet = notate(Score(480))
-    assert len(sheet.bars) == 1 and sheet.parts == [] and "score-partwise" in musicxml(Score(480))
+    assert len(sheet.bars) == 1
+    assert [each.is_whole_bar for part in sheet.parts for voice in _voices_of(part) for each in voice] == [
+        True
+    ] * 2
+
+
+def test_keys_below_the_lowest_octave_of_the_format_are_written_an_octave_higher() -> None:
+    notes = make_notes([24 * n for n in range(14)], 24, range(14), 80, 43)
+    root = ET.fromstring(musicxml(Score(DIVISIONS, notes)))
+    octaves = [int(octave.text or "") for octave in root.iter("octave")]
+    assert set(octaves) == {0} and len(octaves) == 14
+
+
+def test_titles_keep_what_can_be_read() -> None:
+    text = musicxml(tune(1), "\u3042\u3000\u0007b\u00a0c<")
+    assert "<work-title>\u3042 ?b c&lt;</work-title>" in text

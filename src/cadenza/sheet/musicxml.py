@@ -1,4 +1,7 @@
-"""Sheet music as MusicXML 4.0 (W3C), which notation programs and the page's engraver read."""
+"""Sheet music as MusicXML 4.0 (W3C), which notation programs and the page's engraver read.
+
+Its lowest octave begins at key 12; keys below it, which hardly anybody hears, are written an octave higher.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from cadenza.files import write_atomic
 from cadenza.score import Score
 from cadenza.sheet.grid import DIVISIONS
 from cadenza.sheet.notation import Bar, Clef, Head, Part, Sheet, Voice, Written, notate
+from cadenza.sheet.spelling import LOWEST_OCTAVE
 from cadenza.version import __version__
 
 HEADER = (
@@ -40,17 +44,25 @@ def musicxml(score: Score, title: str = "") -> str:
     parts = _add(root, "part-list")
     for number, part in enumerate(sheet.parts, 1):
         _declare(parts, part, f"P{number}", number)
+    head, tail = _text(root, 0).rsplit("</", 1)
+    text = [HEADER, head]
     for number, part in enumerate(sheet.parts, 1):
-        _write_part(_add(root, "part", id=f"P{number}"), part, f"P{number}", sheet)
-    ET.indent(root, " ")
-    return HEADER + ET.tostring(root, encoding="unicode") + "\n"
+        measures = (_text(measure, 2) for measure in _measures(part, f"P{number}", sheet))
+        text += [f' <part id="P{number}">\n', *(f"  {measure}\n" for measure in measures), " </part>\n"]
+    return "".join([*text, "</", tail, "\n"])
+
+
+def _text(element: ET.Element, level: int) -> str:
+    """An element as text; measure by measure, since a piece of them takes ten times the memory of its text."""
+    ET.indent(element, " ", level)
+    return ET.tostring(element, encoding="unicode")
 
 
 def _add(parent: ET.Element, name: str, text: object = None, **attributes: str) -> ET.Element:
     """A new child; in names of attributes _ stands for -."""
     child = ET.SubElement(parent, name, {key.replace("_", "-"): value for key, value in attributes.items()})
     if text is not None:
-        child.text = "".join(c if c.isprintable() else "?" for c in str(text))
+        child.text = "".join(" " if c.isspace() else c if c.isprintable() else "?" for c in str(text))
     return child
 
 
@@ -86,9 +98,9 @@ def _all(part: Part) -> Iterator[Written]:
                 yield from voice
 
 
-def _write_part(parent: ET.Element, part: Part, part_id: str, sheet: Sheet) -> None:
+def _measures(part: Part, part_id: str, sheet: Sheet) -> Iterator[ET.Element]:
     for number, (bar, staves) in enumerate(zip(sheet.bars, part.bars, strict=True), 1):
-        measure = _add(parent, "measure", number=str(number))
+        measure = ET.Element("measure", number=str(number))
         if bar.is_new:
             _attributes(measure, bar, part, sheet, is_first_bar=number == 1)
         if part is sheet.parts[0]:
@@ -101,6 +113,7 @@ def _write_part(parent: ET.Element, part: Part, part_id: str, sheet: Sheet) -> N
         _voices(measure, part, part_id, bar, staves)
         if number == len(sheet.bars):
             _add(_add(measure, "barline", location="right"), "bar-style", "light-heavy")
+        yield measure
 
 
 def _attributes(parent: ET.Element, bar: Bar, part: Part, sheet: Sheet, *, is_first_bar: bool) -> None:
@@ -226,7 +239,7 @@ def _pitch(note: ET.Element, head: Head, is_drums: bool) -> None:
     _add(pitch, f"{prefix}step", head.step)
     if head.alter:
         _add(pitch, "alter", head.alter)
-    _add(pitch, f"{prefix}octave", head.octave)
+    _add(pitch, f"{prefix}octave", max(head.octave, LOWEST_OCTAVE))
 
 
 def _value(note: ET.Element, each: Written, accidental: int | None) -> None:

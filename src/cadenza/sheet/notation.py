@@ -5,12 +5,13 @@ grid: times that can be written -> voices: hands and voices -> spelling: names -
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby, pairwise
 
+from cadenza.errors import InputError
 from cadenza.score import DRUM_KIT, Score, estimate_key, instrument_name
 from cadenza.sheet.drums import FEET, place_of
 from cadenza.sheet.grid import DIVISIONS, EIGHTH, UNIT, Lines, Tone, lines_of, tones
@@ -32,8 +33,17 @@ VALUES = {
     6: ("16th", 0),
     3: ("32nd", 0),
 }
-IN_TRIPLETS = {32: ("half", 0), 16: ("quarter", 0), 12: ("eighth", 1), 8: ("eighth", 0), 4: ("16th", 0)}
+IN_TRIPLETS = {
+    64: ("whole", 0),
+    48: ("half", 1),
+    32: ("half", 0),
+    16: ("quarter", 0),
+    12: ("eighth", 1),
+    8: ("eighth", 0),
+    4: ("16th", 0),
+}
 FLAGS = {"eighth": 1, "16th": 2, "32nd": 3}
+PIANO = 0
 GRAND_STAFF = {*range(8), *range(16, 22), 46}  # pianos, organs, accordions, harp
 # Families of eight programs from the top of a score to its bottom: winds, brass, mallets, synthesisers and the rest,
 # choirs, guitars, keyboards, strings, basses.
@@ -43,6 +53,7 @@ DYNAMICS = {33: "pp", 49: "p", 64: "mp", 80: "mf", 96: "f", 112: "ff"}  # by vel
 DYNAMICS_CHANGE, DYNAMICS_SPAN = 14, 8 * DIVISIONS
 UNUSUAL = 2.0  # times as many ledger lines as another clef has the usual one before it gives way
 TEMPO_CHANGE = 0.08
+MAX_WRITTEN = 200_000
 
 
 @dataclass(frozen=True)
@@ -186,7 +197,8 @@ def notate(score: Score) -> Sheet:
     fifths, is_minor = fifths_of(key), key.endswith("minor")
     lines = lines_of(score)
     staves = {
-        instrument: _staves(score, instrument, lines) for instrument in sorted(score.instruments, key=_rank)
+        instrument: _staves(score, instrument, lines)
+        for instrument in sorted(score.instruments, key=_rank) or [PIANO]
     }
     names = _names(
         [staff for instrument in staves if instrument < DRUM_KIT for staff in staves[instrument]],
@@ -195,6 +207,7 @@ def notate(score: Score) -> Sheet:
     )
     ends = [chord.end for part in staves.values() for staff in part for voice in staff for chord in voice]
     bars = _bars(score, lines, max(ends, default=0))
+    _limit([staff for part in staves.values() for staff in part], bars)
     parts = []
     for instrument, found in staves.items():
         clefs = _clefs(instrument, found)
@@ -203,6 +216,18 @@ def notate(score: Score) -> Sheet:
         of_bars = [[staff[n] for staff in written] for n in range(len(bars))]
         parts.append(Part(instrument, clefs, of_bars, _dynamics(found, bars)))
     return Sheet(fifths, is_minor, bars, parts, _tempi(score, lines))
+
+
+def _limit(staves: Sequence[Sequence[Sequence[Chord]]], bars: Sequence[Bar]) -> None:
+    """Raise InputError for more notes and rests than anybody reads; a note counts in every bar in which it sounds."""
+    starts = [bar.start for bar in bars]
+    chords = [chord for staff in staves for voice in staff for chord in voice]
+    sounding = (bisect_left(starts, each.end) - bisect_right(starts, each.start) + 1 for each in chords)
+    heads = (len(chord.tones) * n for chord, n in zip(chords, sounding, strict=True))
+    if len(staves) * len(bars) + sum(heads) > MAX_WRITTEN:
+        raise InputError(
+            f"sheet music would have more than {MAX_WRITTEN:,} notes and rests; split the piece or take tracks out."
+        )
 
 
 def _rank(instrument: int) -> int:
@@ -487,10 +512,10 @@ def _strength(metre: Metre, start: int, end: int) -> int:
 
 
 def _triplets(chords: Sequence[Chord], bar: Bar) -> list[tuple[int, int]]:
-    """Spans of triplets in a bar: two quarters, a quarter, or an eighth that is divided by three."""
+    """Spans of triplets in a bar: four quarters, two, one, or an eighth that is divided by three."""
     edges = {time for chord in chords for time in (chord.start, chord.end) if bar.start < time < bar.end}
     odd = {time for time in edges if (time - bar.start) % 3}
-    widths = () if bar.metre.is_compound else (2 * DIVISIONS, DIVISIONS)
+    widths = () if bar.metre.is_compound else (4 * DIVISIONS, 2 * DIVISIONS, DIVISIONS)
     found: list[tuple[int, int]] = []
     while odd:
         at = min(odd)
@@ -507,7 +532,7 @@ def _fits(place: int, width: int, edges: set[int], bar: Bar) -> bool:
     middle, of its halves."""
     start = bar.start + place // width * width
     inside = {time - start for time in edges if start < time < start + width}
-    unit = 16 if width == 2 * DIVISIONS else 4
+    unit = 4 if width == DIVISIONS else width // 3
     return start + width <= bar.end and all(time % unit == 0 and 2 * time != width for time in inside)
 
 

@@ -19,6 +19,7 @@ NEAR = 2 * DIVISIONS  # before and after a note: what sounds there counts
 STAYING = 1.5  # places by which a name that was given there tips the scale
 OF_KEY = 0.4  # how much the key counts against what sounds near
 UNKNOWN = 99
+LOWEST_OCTAVE = 0  # that has a number in MusicXML
 LEADING = 1.0  # places by which a semitone that follows tips the scale
 SOON = 2 * DIVISIONS
 _NATURALS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
@@ -48,7 +49,8 @@ def spelled(found: Sequence[Tone], fifths: int, is_minor: bool) -> list[int]:
     """Places on the line of fifths of the tones of all parts, in the order in which they begin."""
     home = fifths + (3 if is_minor else 2)
     # A minor key has the leading tone of its dominant, too.
-    of_key = {place % 12: place for place in (*range(fifths - 1, fifths + 6), *([fifths + 8] * is_minor))}
+    leading = fifths + 8
+    of_key = {place % 12: place for place in (*range(fifths - 1, fifths + 6), *([leading] * is_minor))}
     diatonic = np.array([of_key.get(7 * tone.pitch % 12, UNKNOWN) for tone in found])
     starts = np.array([tone.start for tone in found])
     near = zip(
@@ -62,7 +64,7 @@ def spelled(found: Sequence[Tone], fifths: int, is_minor: bool) -> list[int]:
     ):
         if place == UNKNOWN:
             around = diatonic[first:last]
-            known = around[around != UNKNOWN]
+            known = around[(around != UNKNOWN) & (around != leading)]  # which lies far from the others
             centre = OF_KEY * home + (1 - OF_KEY) * (known.mean() if len(known) else home) + LEADING * leads
             recent = places[first:]
             place = min(
@@ -73,7 +75,8 @@ def spelled(found: Sequence[Tone], fifths: int, is_minor: bool) -> list[int]:
 
 
 def _names_of(pitch: int) -> list[int]:
-    return [place for place in range(7 * pitch % 12 - 24, SHARPEST + 1, 12) if place >= FLATTEST]
+    names = [place for place in range(7 * pitch % 12 - 24, SHARPEST + 1, 12) if place >= FLATTEST]
+    return [place for place in names if named(place, pitch)[2] >= LOWEST_OCTAVE] or names
 
 
 def _semitones_that_follow(found: Sequence[Tone]) -> list[int]:

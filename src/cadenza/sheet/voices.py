@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, zip_longest
 
@@ -101,11 +101,17 @@ def voices(found: Sequence[Tone], lines: Lines) -> list[list[Chord]]:
 
 def _chords(group: list[Tone]) -> list[Chord]:
     """Of tones that begin together: one chord, or an upper and a lower one where they end apart."""
-    first = group[0]
-    n = 1
-    while n < len(group) and _alike(first, group[n]):
-        n += 1
+    cuts: Iterable[int] = range(1, len(group))
+    if all(_alike(group[0], tone) for tone in group):
+        cuts = [len(group)]
+    n = min(cuts, key=lambda n: _prolonged(group[:n]) + _prolonged(group[n:]))
     return [Chord.of(part, max(tone.end for tone in part)) for part in (group[:n], group[n:]) if part]
+
+
+def _prolonged(part: list[Tone]) -> int:
+    """By how much tones last longer, all in all, when all last as long as the longest."""
+    longest = max((tone.end for tone in part), default=0)
+    return sum(longest - tone.end for tone in part)
 
 
 def _alike(one: Tone, other: Tone) -> bool:
