@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cadenza.cli import main
-from cadenza.corpus import Corpus, scan
+from cadenza.corpus import Corpus, examine, scan
 from cadenza.errors import CadenzaError, InputError
 from cadenza.holdout import SAME_TUNE, split
+from cadenza.library import Entry
 from cadenza.midi import midi_bytes, write_midi
 from cadenza.score import DRUM_KIT, Score, make_notes, transpose
+from cadenza.workers import process_pool
 from music import tune, write_folder
 
 
@@ -109,16 +113,35 @@ def test_names_that_are_not_unicode_do_no_harm(tmp_path: Path, capsys: pytest.Ca
     )
 
 
-def _die(path: Path) -> None:
-    os._exit(1)
+def _crash_at_some(path: Path) -> Entry:
+    if path.stem in ("tune_1", "tune_4"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return examine(path)
 
 
-def test_a_killed_reader_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_crashes_the_reader_gets_its_verdict_and_the_others_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(tmp_path, 6)
+    monkeypatch.setattr("cadenza.corpus.FILES_WORTH_A_PROCESS", 1)
+    monkeypatch.setattr("cadenza.corpus.examine", _crash_at_some)
+    reports = {report.path.stem: report for report in scan(tmp_path, workers=2).files}
+    crashed = [name for name, report in reports.items() if report.verdict != "ok"]
+    assert crashed == ["tune_4", "tune_1"] and reports["tune_4"].reason == "reading it crashed"
+
+
+def test_readers_that_cannot_start_are_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_folder(tmp_path, 4)
     monkeypatch.setattr("cadenza.corpus.FILES_WORTH_A_PROCESS", 1)
-    monkeypatch.setattr("cadenza.corpus.examine", _die)
+    monkeypatch.setattr("cadenza.corpus.process_pool", partial(process_pool, initializer=_die_at_once))
     with pytest.raises(CadenzaError, match="was killed or could not start"):
         scan(tmp_path, workers=2)
+
+
+def _die_at_once() -> None:
+    os._exit(1)
 
 
 def test_sub_folders_are_styles(folder: Path) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from cadenza.errors import InputError
-from cadenza.score import METRE, TEMPO, Score, make_notes
+from cadenza.score import METRE, TEMPO, Score, make_notes, sort_notes
 from cadenza.timing import classify_timing, lay_on_grid
-from music import tune
+from music import random_score, tune
 
 
 def _jittered(score: Score, ticks: float, seed: int = 0) -> Score:
@@ -77,3 +77,20 @@ def test_a_piece_that_never_ends_is_refused_unless_it_is_silent_at_the_start() -
         lay_on_grid(Score(1, make_notes([0, 10**8], 1, 60)), "grid")
     late = Score(1, make_notes([10**8], 1, 60), metres=np.array([(0, 4, 4)], dtype=METRE))
     assert lay_on_grid(late, "grid").notes["onset"].tolist() == [0]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_notes_stay_in_their_order_and_shifted_ones_keep_their_distance(seed: int) -> None:
+    score = random_score(seed, 200, on_grid=False)
+    moved = replace(score, notes=sort_notes(score.notes), metres=score.metres[:1])
+    for timing in ("grid", "beat", "free"):
+        laid = lay_on_grid(moved, timing)
+        assert laid.notes.tolist() == sort_notes(laid.notes).tolist()
+        if timing == "grid":
+            assert (np.diff(laid.notes["onset"]) == np.diff(moved.notes["onset"])).all()
+
+
+def test_a_free_piece_of_a_million_years_is_refused() -> None:
+    slow = np.array([(0, 0.001)], dtype=TEMPO)
+    with pytest.raises(InputError, match="lasts over"):
+        lay_on_grid(Score(1, make_notes([0, 10**9], 1, 60), slow), "free")

@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -198,11 +199,34 @@ class _Readers:
     def _read(self, paths: list[Path]) -> Iterable[Entry]:
         if self.pool is None and self.workers > 1 and len(paths) >= FILES_WORTH_A_PROCESS:
             self.pool = process_pool(self.workers)
-        return map(examine, paths) if self.pool is None else self.pool.map(examine, paths, chunksize=16)
+        if self.pool is None:
+            return map(examine, paths)
+        try:
+            return list(self.pool.map(examine, paths, chunksize=16))
+        except BrokenExecutor:
+            self._end()
+            return self._one_by_one(paths)
 
-    def __exit__(self, *details: object) -> None:
+    def _one_by_one(self, paths: list[Path]) -> Iterator[Entry]:
+        """Read in one process, which a file may end: that is then what is said of the file."""
+        for path in paths:
+            if self.pool is None:
+                self.pool = process_pool(1)
+                self.pool.submit(os.getpid).result()  # raises BrokenExecutor if it cannot even start
+            try:
+                yield self.pool.submit(examine, path).result()
+            except BrokenExecutor:
+                self._end()
+                yield _unusable("unreadable", "reading it crashed", lasting=False)
+        self._end()  # the next files are read side by side again
+
+    def _end(self) -> None:
         if self.pool is not None:
             self.pool.shutdown(cancel_futures=True)
+        self.pool = None
+
+    def __exit__(self, *details: object) -> None:
+        self._end()
 
 
 def _files_below(root: Path, unreadable: list[FileReport]) -> Iterator[Path]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadenza.errors import InputError
-from cadenza.score import METRE, TEMPO, NoteArray, Score, bar_ticks, seconds_at
+from cadenza.score import METRE, TEMPO, NoteArray, Score, bar_ticks, seconds_at, sort_notes
 
 Timing = Literal["grid", "beat", "free"]
 
@@ -45,9 +45,13 @@ def lay_on_grid(score: Score, timing: Timing) -> Score:
     Raises InputError if what remains lasts longer than MAX_QUARTERS.
     """
     laid = _laid(score, timing)
-    if laid.end > MAX_QUARTERS * laid.ticks_per_quarter:
-        raise InputError(f"lasts over {MAX_QUARTERS:,} quarter notes; cut the silence, or export it again.")
+    _require_end(laid.end / laid.ticks_per_quarter)
     return laid
+
+
+def _require_end(quarters: float) -> None:
+    if quarters > MAX_QUARTERS:
+        raise InputError(f"lasts over {MAX_QUARTERS:,} quarter notes; cut the silence, or export it again.")
 
 
 def _laid(score: Score, timing: Timing) -> Score:
@@ -75,11 +79,12 @@ def _in_seconds(score: Score) -> Score:
     start = seconds_at(score, notes["onset"])
     end = seconds_at(score, notes["onset"] + notes["duration"])
     start, end = start - start.min(initial=np.inf), end - start.min(initial=np.inf)
+    _require_end(float(end.max(initial=0)) * FREE_QPM / 60)
     notes["onset"] = np.round(start * ticks_per_second)
     notes["duration"] = np.maximum(1, np.round((end - start) * ticks_per_second))
     return Score(
         FREE_TICKS_PER_QUARTER,
-        notes,
+        sort_notes(notes),  # some may begin together now
         np.array([(0, FREE_QPM)], dtype=TEMPO),
         np.array([(0, 0, 4)], dtype=METRE),
     )
@@ -153,8 +158,9 @@ def _shifted(score: Score, by: float, bar: int) -> Score:
     """Move everything `by` ticks earlier, or as many whole bars less as keep the first note at 0 or later."""
     first = _first_onset(score)
     by -= bar * np.ceil((by - first) / bar) if by > first else 0
+    by = round(by)  # whole ticks, so that all notes keep their distance
     notes = score.notes.copy()
-    notes["onset"] = np.maximum(0, np.round(notes["onset"] - by))
+    notes["onset"] = np.maximum(0, notes["onset"] - by)
     return replace(score, notes=notes, tempi=_moved(score.tempi, by), metres=_moved(score.metres, by))
 
 
