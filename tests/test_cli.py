@@ -34,7 +34,6 @@ def test_help_of_every_verb_has_an_example(verb: str, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     "wrong",
     [
-        [],
         ["play"],
         ["compose"],
         ["train", "--minutes", "0", "--out", "x"],
@@ -46,6 +45,12 @@ def test_wrong_usage_exits_with_2(wrong: list[str], capsys: pytest.CaptureFixtur
         main(wrong)
     assert left.value.code == 2
     assert "usage" in capsys.readouterr().err
+
+
+def test_without_a_verb_all_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = _run(capsys)
+    assert code == 2 and not out
+    assert all(f"\n    {verb} " in err for verb in VERBS)
 
 
 def test_inspecting_a_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

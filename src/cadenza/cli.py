@@ -40,7 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be valid text
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if "verb" not in arguments:
+        parser.print_help(sys.stderr)
+        return 2
     try:
         return int(arguments.verb(arguments) or 0)
     except InputError as error:
@@ -505,17 +509,21 @@ def _compose(model: Path | None, out: Path, arguments: argparse.Namespace) -> Pa
     _keep_music(out, [_name(n + 1, options.num) for n in range(options.num)], _music(arguments))
     _make_folder(out)
     scores: dict[str, float] = {}
+    copies: set[str] = set()
     for n, piece in enumerate(pieces, 1):
         meter.clear()
         name = _name(n, options.num)
         for path in piece.save_all(out, name):
             print(path)
-        scores[name] = piece.sidecar["likeness"]
-        _tell_originality(name, piece.sidecar["originality"], drawn_anew=bool(options.original))
+        scores[name], shared = piece.sidecar["likeness"], piece.sidecar["originality"]
+        if shared is not None and shared["may_be_memorised"]:
+            copies.add(name)
+        _tell_originality(name, shared, drawn_anew=bool(options.original))
     if len(scores) > 1:
-        ranked = sorted(scores, key=lambda name: -scores[name])
+        ranked = sorted(scores, key=lambda name: (name in copies, -scores[name]))
         _tell(
-            "most like what the model learned from: "
+            "most like what the model learned from"
+            + (", after it what may be memorised: " if copies else ": ")
             + ", ".join(f"{name} ({scores[name]:.2f})" for name in ranked)
         )
     return out / f"{_name(1, options.num)}.mid"
@@ -609,8 +617,11 @@ def _print_totals(corpus: Corpus) -> None:
         f"\n{totals['pieces']} of {totals['files']} files usable: {totals['notes']:,} notes, {totals['hours']} hours"
     )
     for name in ("skipped", "styles", "instruments", "keys", "metres", "timing"):
-        if totals[name]:
-            print(f"  {name}: " + ", ".join(f"{key or '-'} {count}" for key, count in totals[name].items()))
+        if totals[name] and list(totals[name]) != [""]:  # no sub-folders are no styles
+            print(
+                f"  {name}: "
+                + ", ".join(f"{key or 'in no sub-folder'} {count}" for key, count in totals[name].items())
+            )
     if totals["tempi"]:
         print("  tempi: {min:g} to {max:g}, median {median:g} quarters a minute".format(**totals["tempi"]))
     if totals["pitch_range"]:
@@ -634,7 +645,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: cadenza run my_midi_files",
     )
     parser.add_argument("--version", action="version", version=f"cadenza {__version__}")
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    verbs = parser.add_subparsers(metavar="VERB")
     _add_inspect(verbs)
     _add_train(verbs)
     _add_compose(verbs)

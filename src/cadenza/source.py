@@ -161,10 +161,15 @@ class Source:
         """The file's notes outside the gap, as they are, and those of the events that are new."""
         _, bar, kind = self._places
         kept = self.score.notes[~gap.free[bar, kind]]
+        new = self.new(events, is_new).notes
+        return replace(self.score, notes=sort_notes(np.concatenate([kept, new])))
+
+    def new(self, events: IntArray, is_new: Sequence[bool]) -> Score:
+        """The notes of the events that are new, in the file's ticks."""
         silent = events.copy()
         silent[~np.array(is_new), KIND] = REST_KIND
-        drawn = self.representation.decode(silent)
-        return replace(self.score, notes=sort_notes(np.concatenate([kept, self._in_file(drawn)])))
+        notes = self._in_file(self.representation.decode(silent))
+        return replace(self.score, notes=sort_notes(notes))
 
     def _in_file(self, drawn: Score) -> NoteArray:
         """Notes on the grid of events, in the file's ticks."""

@@ -36,7 +36,8 @@ export function Progress({ training }: { training: Training }) {
       <p class="hint training-words">{words(training)}</p>
       {(state.memorising || curve.memorising) && (
         <p class="badge badge-warn">
-          <Icon name="warn" /> may be memorising: held-out pieces gain nothing any more
+          <Icon name="warn" /> may be memorising: your own pieces are learned ever better, but those held out
+          gain nothing any more
         </p>
       )}
       <Problem text={problem || own.value || (ended?.state === "failed" ? ended.reason : "")} />

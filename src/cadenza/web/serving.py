@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from platformdirs import user_data_dir
@@ -27,7 +29,7 @@ def default_data() -> Path:
 
 
 def run(data: Path, host: str, port: int, token: str | None) -> None:
-    """Serve until Ctrl-C; raises InputError if the port or the folder is in use."""
+    """Serve until Ctrl-C or SIGTERM, which exits; raises InputError if the port or the folder is in use."""
     try:
         data.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -48,7 +50,12 @@ def run(data: Path, host: str, port: int, token: str | None) -> None:
             limit_concurrency=256,
             server_header=False,
         )
+        signal.signal(signal.SIGTERM, _exit)  # which the server, once it has ended, is told again
         uvicorn.Server(config).run([listener])
+
+
+def _exit(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def _listen(host: str, port: int) -> socket.socket:
