@@ -22,6 +22,8 @@ from cadenza.context import (
     MATCH_PITCH,
     N_CONTEXT,
     NEXT_ONSET,
+    STYLE,
+    UNTOLD,
     ContextTracker,
     Given,
     context_of,
@@ -30,7 +32,7 @@ from cadenza.events import NoteEvents, kinds_of
 from cadenza.gaps import Gap, random_gap
 from cadenza.schema import NOT_APPLICABLE
 from cadenza.score import METRE, Score, make_notes
-from cadenza.vocabulary import KIND, N_KINDS, TEMPO_KIND, EventArray
+from cadenza.vocabulary import KIND, N_KINDS, ONSET, TEMPO_KIND, EventArray
 from music import random_score, tune
 
 
@@ -73,6 +75,23 @@ def test_stepping_tells_the_same_around_a_gap(seed: int) -> None:
     plain = notes.context(events, bars_to_come=0)
     np.testing.assert_array_equal(context[:, :MATCH], plain[:, :MATCH])
     assert (plain[:, FILL:] == NOT_APPLICABLE).all()
+
+
+def test_a_style_is_told_with_every_event_and_a_mixture_by_shares() -> None:
+    notes = NoteEvents(styles=("bach", "ragtime", "hymns"))
+    assert notes.votes({"bach": 1.0}) == (0, 0, 0, 0)
+    assert notes.votes({"bach": 0.7, "ragtime": 0.3}) == (0, 0, 0, 1)
+    assert notes.votes({"hymns": 0.4, "ragtime": 0.3, "bach": 0.3}) == (0, 1, 2, 2)
+    assert notes.votes({"unknown": 1.0}) == notes.votes({}) == UNTOLD
+    score = tune(1)
+    told, untold = notes.encode_piece(score, style="ragtime"), notes.encode_piece(score)
+    assert (told.context[:, STYLE:] == 1).all() and (untold.context[:, STYLE:] == NOT_APPLICABLE).all()
+    np.testing.assert_array_equal(told.context[:, :STYLE], untold.context[:, :STYLE])
+    tracker = ContextTracker(notes.steps_per_quarter, notes.max_onset, 99)
+    tracker.styles = notes.votes({"ragtime": 1.0})
+    context = [NOT_APPLICABLE] * N_CONTEXT
+    tracker.fill(ONSET, untold.events[0].tolist(), context)
+    assert context[STYLE:] == [1, 1, 1, 1]
 
 
 def test_given_notes_are_told_ahead_of_time() -> None:

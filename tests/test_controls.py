@@ -58,7 +58,7 @@ INSTRUMENTS = (0, 40, 42, 128, 136)
 @pytest.fixture(scope="module")
 def repertoire() -> Repertoire:
     scores = [tune(1), *(random_score(n, instruments=INSTRUMENTS) for n in range(4))]
-    return Repertoire.of([EVENTS.encode(score) for score in scores])
+    return Repertoire.of([EVENTS.encode(score) for score in scores], EVENTS)
 
 
 def _wishes(seed: int, repertoire: Repertoire) -> Controls:
@@ -181,7 +181,7 @@ def test_no_longer_passage_comes_twice(seed: int) -> None:
     )
     most = int(rng.integers(1, 4))
     controls = Controls(max_repeat=most, density=(int(rng.integers(0, 3)), 3))
-    corpus = Repertoire.of([narrow.encode(piece)])
+    corpus = Repertoire.of([narrow.encode(piece)], narrow)
     prompt = narrow.encode(piece)[:-1]
     begun = NoteGrammar(narrow, corpus, 30, controls)
     continued = NoteGrammar.after(narrow, corpus, 30, prompt, 16 * narrow.steps_per_quarter, controls)

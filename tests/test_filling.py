@@ -37,7 +37,7 @@ SEEDS = int(os.environ.get("CADENZA_SEEDS", "40"))
 
 def _repertoire(notes: NoteEvents) -> Repertoire:
     scores = [random_score(seed, 200, instruments=(0, 32, 40, 42, DRUM_KIT)) for seed in range(3)]
-    return Repertoire.of([notes.encode(score) for score in scores])
+    return Repertoire.of([notes.encode(score) for score in scores], notes)
 
 
 def _piece(seed: int) -> Score:
@@ -180,7 +180,7 @@ def test_an_ensemble_plays_every_key_by_other_players_if_they_can(seed: int) -> 
     notes = NoteEvents()
     piano = Source.of(tune(seed), notes)
     others = random_score(seed, instruments=(0, 40, 42, 73))
-    repertoire = Repertoire.of([notes.encode(others), piano.events])
+    repertoire = Repertoire.of([notes.encode(others), piano.events], notes)
     task = Orchestration.of(piano, ComposeOptions(), repertoire)
     found = [task.begin(number, seed) for number in range(4)]
     score = task.score(improvise(found[0], notes, seed), found[0])
@@ -197,7 +197,7 @@ def test_an_ensemble_plays_every_key_by_other_players_if_they_can(seed: int) -> 
 def test_an_orchestra_that_cannot_play_a_note_is_refused() -> None:
     notes = NoteEvents()
     source = Source.of(tune(1), notes)
-    repertoire = Repertoire.of([notes.encode(random_score(1, instruments=(40,)))])
+    repertoire = Repertoire.of([notes.encode(random_score(1, instruments=(40,)))], notes)
     narrow = replace(repertoire, pitch_ranges={repertoire.kinds[0]: (60, 80)})
     with pytest.raises(InputError, match="lies outside the ranges of violin"):
         OrchestraGrammar(notes, narrow, source.events, narrow.kinds, source.bars)

@@ -17,7 +17,7 @@ from music import improvise, random_score, tune
 
 def _corpus(representation: NoteEvents) -> Repertoire:
     scores = [tune(1), *(random_score(n, instruments=(0, 40, 128, 136)) for n in range(4))]
-    return Repertoire.of([representation.encode(score) for score in scores])
+    return Repertoire.of([representation.encode(score) for score in scores], representation)
 
 
 @pytest.mark.parametrize("microtiming", [False, True])

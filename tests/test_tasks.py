@@ -52,6 +52,15 @@ def test_a_gap_is_filled_alike_with_neighbours_and_without_the_part_before(model
         assert midi_bytes(composer.again(p.sidecar, piece).score) == midi_bytes(p.score)
 
 
+def test_what_was_given_around_a_gap_is_no_copy(models: dict[str, Path], folder: Path) -> None:
+    known = read_midi(next(folder.rglob("tune_0.mid")))
+    composer = Composer.from_pretrained(models["gru"])
+    assert composer.folder.index is not None and composer.folder.index.judge(known).notes > 20
+    filled = composer.compose(infill=known, fill_bars="4-5", seed=1).sidecar["originality"]
+    assert filled["longest"] is None or set(filled["longest"]["bars"]) <= {4, 5}
+    assert filled["share"] < 0.5
+
+
 def test_a_part_is_written_to_a_melody(models: dict[str, Path]) -> None:
     melody = Score(480, make_notes(np.arange(16) * 480, 480, 60 + np.arange(16) % 5, 80, 40))
     filled = Composer.from_pretrained(models["gru"]).compose(infill=melody, tracks="piano", seed=1).score

@@ -10,10 +10,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -22,12 +24,13 @@ import conftest
 from cadenza import Composer, presets, training
 from cadenza.ahead import Ahead
 from cadenza.corpus import scan
-from cadenza.dataset import Augmentation, AugmentedScores, WindowStream
+from cadenza.dataset import Augmentation, AugmentedScores, Deck, WindowStream
 from cadenza.errors import InputError, ModelError
 from cadenza.evaluation import Likelihood, evaluate_graph
 from cadenza.events import NoteEvents
 from cadenza.holdout import split
 from cadenza.learner import has_fast_bfloat16
+from cadenza.midi import write_midi
 from cadenza.model_folder import (
     CARD,
     CONFIG,
@@ -41,7 +44,9 @@ from cadenza.model_folder import (
 )
 from cadenza.presets import ARCHITECTURES
 from cadenza.processes import Processes
-from cadenza.training import Progress, TrainingOptions, train
+from cadenza.score import transpose
+from cadenza.training import Progress, TrainingOptions, _with_styles, train
+from cadenza.vocabulary import MAX_STYLES
 from music import tune, write_folder
 
 # Of one process and of several: sums in another order, which rounding in bfloat16 makes more of.
@@ -313,6 +318,19 @@ def test_the_stream_of_batches_goes_on_where_it_was(made: Callable[[WindowStream
         assert (of_two_lanes.next_batch().events == batch.events[[2, 0]]).all()
 
 
+def test_styles_of_few_pieces_are_drawn_more_often_than_they_are_many() -> None:
+    deck = Deck.of(["bach"] * 90 + ["jazz"] * 10)
+    assert len(deck) == 100 and deck.draws.tolist() == [83, 17]
+    epoch = [deck.draw(number, seed=1)[0] for number in range(100, 200)]
+    times = np.bincount(epoch, minlength=100)
+    assert times[:90].max() == 1 and set(times[90:]) == {1, 2}
+    one = Deck.of(["bach"] * 30)
+    for first in (0, 30):
+        assert sorted(one.draw(first + n, seed=1)[0] for n in range(30)) == list(range(30))
+    alone = Deck.of([f"style {n}" for n in range(70)])
+    assert alone.draws.tolist() == [1] * 70
+
+
 def test_consecutive_windows_of_a_lane_make_whole_pieces() -> None:
     notes = NoteEvents()
     scores = [tune(seed) for seed in range(3)]
@@ -458,7 +476,7 @@ def test_a_model_is_gone_on_from_and_never_made_worse(
     after = ModelFolder.open(out)
     assert after.config["base"] == {"name": before.path.name, "digest": before.digest}
     assert after.config["model"]["architecture"] == "transformer"  # whatever the preset says
-    assert after.representation == before.representation
+    assert after.representation == before.representation  # with the same styles
     assert after.index is not None and before.index is not None
     theirs = [f"transformer: {name}" for name in before.index.pieces]
     assert list(after.index.pieces[: len(theirs)]) == theirs
@@ -468,8 +486,11 @@ def test_a_model_is_gone_on_from_and_never_made_worse(
         evaluate_graph(m.graph("fp32"), m.representation, held_out).nats_per_note for m in (before, after)
     ]
     assert nats[1] < nats[0]
-    untouched = train(folder, tmp_path / "same", _options(1e-3, base=models["lstm"], seed=3))
-    assert ModelFolder.open(untouched).config["held_out"]["nats_per_note"] < nats[0]
+    known = ModelFolder.open(models["lstm"])
+    same = ModelFolder.open(train(folder, tmp_path / "same", _options(1e-3, base=known.path, seed=3)))
+    held_out = [known.representation.encode_piece(p.score) for p in split(scan(folder)).held_out]
+    nats = [evaluate_graph(m.graph("fp32"), m.representation, held_out).nats_per_note for m in (known, same)]
+    assert nats[1] <= nats[0] + 1e-6
 
 
 def test_a_run_goes_on_from_its_own_base_alone(folder: Path, models: dict[str, Path], tmp_path: Path) -> None:
@@ -520,3 +541,39 @@ def test_small_models_begin_with_the_bundled_one_unless_told_otherwise(folder: P
         {"preset": "medium"},
     ):
         assert base_of(**options) is None
+
+
+def test_a_network_learns_what_styles_are(tmp_path: Path) -> None:
+    for index in range(12):
+        style, semitones = (("plain", 0), ("sharp", 6))[index % 2]
+        write_midi(transpose(tune(index), semitones), tmp_path / "music" / style / f"{index}.mid")
+    options = _options(12.0, transpose=0, base=None)
+    model = ModelFolder.open(train(tmp_path / "music", tmp_path / "model", options))
+    notes = model.representation
+    assert isinstance(notes, NoteEvents) and notes.styles == ("plain", "sharp")
+    graph = model.graph("fp32")
+
+    def nats(told: dict[str, str]) -> float:
+        pieces = scan(tmp_path / "music").pieces
+        encoded = [notes.encode_piece(piece.score, style=told[piece.style]) for piece in pieces]
+        return evaluate_graph(graph, notes, encoded).nats_per_note
+
+    right, wrong = {"plain": "plain", "sharp": "sharp"}, {"plain": "sharp", "sharp": "plain"}
+    assert nats(right) < nats(wrong)
+
+
+def test_styles_are_numbered_after_those_of_the_model_gone_on_from(
+    folder: Path, models: dict[str, Path], tmp_path: Path
+) -> None:
+    before = ModelFolder.open(models["lstm"]).representation
+    write_midi(tune(30), tmp_path / "music" / "folk" / "a.mid")
+    others = write_folder(tmp_path / "music", first=20)
+    after = ModelFolder.open(
+        train(others, tmp_path / "new", _options(1.0, base=models["lstm"]))
+    ).representation
+    assert isinstance(before, NoteEvents) and before.styles == ("other", "plain")
+    assert isinstance(after, NoteEvents) and after.styles == ("other", "plain", "folk")
+    many = [replace(piece, style=f"s{n:02}") for n in range(70) for piece in scan(others).pieces[: 1 + n % 2]]
+    told = _with_styles(NoteEvents(styles=("old",)), sorted({piece.style for piece in many}), many).styles
+    assert len(told) == MAX_STYLES and told[0] == "old" and list(told[1:]) == sorted(told[1:])
+    assert {f"s{n:02}" for n in range(1, 70, 2)} < set(told) and "s68" not in told

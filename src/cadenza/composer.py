@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cadenza.character import parse_mood
+from cadenza.context import UNTOLD
 from cadenza.errors import InputError
 from cadenza.events import NoteEvents
 from cadenza.export import write_score
@@ -221,9 +222,8 @@ class Composer:
                 "train it again without --no-index."
             )
         repertoire = self._repertoire(options)
-        task = task_of(
-            use, music, options, self.representation, repertoire, self._leaning(options, repertoire)
-        )
+        leaning, votes = self._leaning(options, repertoire), self._votes(options)
+        task = task_of(use, music, options, self.representation, repertoire, leaning, votes)
         file = str(music) if isinstance(music, str | Path) else None
         return [
             Order(first, seed, options, sampling, use, file, task) for first in range(0, options.num, BATCH)
@@ -257,6 +257,12 @@ class Composer:
         steps, loudness = representation.steps_per_quarter, representation.velocity_levels
         widths = {name: high - low for name, (low, high) in character.thirds.items()}
         return Leaning(aims, widths, steps, loudness, favoured)
+
+    def _votes(self, options: ComposeOptions) -> tuple[int, ...]:
+        """What tells the network the style that is asked for."""
+        if options.style is None or not isinstance(self.representation, NoteEvents):
+            return UNTOLD
+        return self.representation.votes(self.folder.character.shares(options.style))
 
     def fill(
         self,
@@ -321,7 +327,8 @@ class Composer:
         pieces = _collect(stream, len(numbers), told, count, drafts)
         for number, grammar, events in zip(numbers, grammars, pieces, strict=True):
             score = order.task.score(events, grammar)
-            found[number] = Candidate(score, self._judge(score, order))
+            new = order.task.new(events, grammar)
+            found[number] = Candidate(score, self._judge(score if new is None else new, order))
         return found
 
     def _judge(self, score: Score, order: Order) -> Originality | None:

@@ -21,6 +21,9 @@ Where a gap is filled, the notes around it are given, and told ahead of time (th
     ahead_onset, ahead_kind, ahead_pitch     the next given note
     coming_onset, coming_pitch, coming_duration, coming_velocity   echoes of the given notes 1, 2, 4 bars later
 
+And where the style of a piece is told, each of the four style columns holds its number; of a mixture, each style
+takes as many of them as it has a share.
+
 Two forms, which a test holds equal: `context_of` for whole pieces, `ContextTracker` event by event.
 """
 
@@ -43,6 +46,7 @@ from cadenza.vocabulary import (
     FIRST_METRE_VALUE,
     KIND,
     MAX_BARS_LEFT,
+    MAX_STYLES,
     METRE_KIND,
     N_KINDS,
     N_METRES,
@@ -51,6 +55,7 @@ from cadenza.vocabulary import (
     PHRASE_BARS,
     PITCH,
     REST_KIND,
+    STYLE_VOTES,
     UNKNOWN_BARS_LEFT,
     VELOCITY,
     EventArray,
@@ -76,7 +81,9 @@ COMING_ONSET = AHEAD_PITCH + 1
 COMING_PITCH = COMING_ONSET + len(LAGS_AHEAD)
 COMING_DURATION = COMING_PITCH + len(LAGS_AHEAD)
 COMING_VELOCITY = COMING_DURATION + COMING_DURATIONS
-N_CONTEXT = COMING_VELOCITY + COMING_VELOCITIES
+STYLE = COMING_VELOCITY + COMING_VELOCITIES
+N_CONTEXT = STYLE + STYLE_VOTES
+UNTOLD = (NOT_APPLICABLE,) * STYLE_VOTES
 
 
 def context_fields(
@@ -115,6 +122,10 @@ def context_fields(
             ContextField(f"coming_velocity_{n}", n_velocities, PITCH, f"echo_velocity_{n}")
             for n in LAGS_AHEAD[:COMING_VELOCITIES]
         ),
+        *(
+            ContextField(f"style_{n}", MAX_STYLES, ONSET, "style_1" if n > 1 else None)
+            for n in range(1, STYLE_VOTES + 1)
+        ),
     )
 
 
@@ -150,11 +161,13 @@ def context_of(
     bars_to_come: int | None = None,
     matches: bool = True,
     gap: Gap | None = None,
+    styles: Sequence[int] = UNTOLD,
 ) -> EventArray:
     """Context (N, N_CONTEXT) of the events (N, fields) of a whole piece.
 
     bars_to_come: how many bars follow after the last event; None leaves the bars left unknown.
-    matches: whether to tell what followed the last time. gap: tell of the notes around it.
+    matches: whether to tell what followed the last time. gap: tell of the notes around it. styles: what the style
+    columns hold.
     """
     step = np.cumsum(events[:, ONSET].astype(np.int64))
     kind = events[:, KIND].astype(np.int64)
@@ -171,6 +184,7 @@ def context_of(
     context[:, POSITION] = np.where(metric, position, 0)
     context[:, METRE_NOW] = np.where(known, bars.value[metre], 0)
     context[:, PHRASE] = np.where(metric, bar % PHRASE_BARS, 0)
+    context[:, STYLE : STYLE + STYLE_VOTES] = styles
     context[:, BARS_LEFT] = UNKNOWN_BARS_LEFT
     if bars_to_come is not None:
         context[:, BARS_LEFT] = np.clip(bar[-1] + bars_to_come - bar, 0, MAX_BARS_LEFT)
@@ -477,6 +491,7 @@ class ContextTracker:
 
     def __init__(self, steps_per_quarter: int, max_onset: int, bars: int, given: Given | None = None) -> None:
         self.given = given
+        self.styles: tuple[int, ...] = UNTOLD  # what the style columns hold
         self.steps_per_quarter, self.max_onset, self.bars = steps_per_quarter, max_onset, bars
         self.max_position = max_position(steps_per_quarter)
         self.now = self.bar_start = self.bar_number = 0
@@ -528,6 +543,7 @@ class ContextTracker:
                 self._fill_ahead(self.given, event, context)
 
     def _fill_place(self, onset: int, context: list[int]) -> None:
+        context[STYLE : STYLE + STYLE_VOTES] = self.styles
         step, length = self.now + onset, self.bar_length
         bars, position = divmod(step - self.bar_start, length)
         bar = self.bar_number + bars

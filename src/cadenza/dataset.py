@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cadenza.events import DrawGap, EncodedPiece
 from cadenza.gaps import random_gap
 from cadenza.schema import NOT_APPLICABLE, Schema
-from cadenza.score import DRUM_KIT, TEMPO, Score, transpose
+from cadenza.score import DRUM_KIT, TEMPO, IntArray, Score, transpose
 from cadenza.vocabulary import EventArray
 
 
@@ -39,9 +39,10 @@ class Representation(Protocol):
         bars_to_come: int | None = None,
         matches: bool = True,
         gap: DrawGap | None = None,
+        style: str | None = None,
     ) -> EncodedPiece:
-        """Events of a score and their context, which may tell how many bars are left, what matches, and what
-        surrounds a gap."""
+        """Events of a score and their context, which may tell how many bars are left, what matches, what surrounds
+        a gap and the style."""
 
     def decode(self, events: NDArray[Any]) -> Score:
         """Score of events (N, fields)."""
@@ -59,6 +60,7 @@ class Augmentation:
     bars_left_share: float = 0.5  # of pieces that tell the network how many bars are left
     matches_share: float = 0.5  # of pieces that tell what followed when the same was heard before
     gap_share: float = 0.1  # of pieces in which a gap is filled
+    style_share: float = 0.5  # of pieces that tell their style
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ class PieceSource(Protocol):
 
 
 COUNTED_EVENTS = 50_000
+BALANCE = 0.7  # the power of its number of pieces by which a style is drawn: 1 as they are, 0 all alike
 
 
 def value_counts(source: PieceSource, schema: Schema) -> list[NDArray[np.int64]]:
@@ -131,11 +134,36 @@ def value_counts(source: PieceSource, schema: Schema) -> list[NDArray[np.int64]]
     return counts
 
 
+@dataclass(frozen=True)
+class Deck:
+    """Pieces by style, and how often each style is drawn in an epoch: less unevenly than its pieces are many."""
+
+    pieces: list[IntArray]
+    draws: IntArray  # (styles,), the sum of which is the number of pieces
+
+    @classmethod
+    def of(cls, styles: Sequence[str]) -> Deck:
+        """Of the styles of all pieces, at least one."""
+        _, of_piece, count = np.unique(styles, return_inverse=True, return_counts=True)
+        share = len(styles) * count**BALANCE / (count**BALANCE).sum()
+        draws = np.maximum(1, np.floor(share)).astype(np.int64)
+        draws[count.argmax()] += len(styles) - draws.sum()
+        return cls([np.flatnonzero(of_piece == style) for style in range(len(count))], draws)
+
+    def __len__(self) -> int:
+        return int(self.draws.sum())
+
+    def draw(self, number: int, seed: int) -> tuple[int, np.random.Generator]:
+        """Which piece draw `number` gives, and random numbers for its variation; of one style, each once an epoch."""
+        epoch, index = divmod(number, len(self))
+        rng = np.random.default_rng([seed, 0, epoch])
+        hands = [np.resize(rng.permutation(own), n) for own, n in zip(self.pieces, self.draws, strict=True)]
+        return int(rng.permutation(np.concatenate(hands))[index]), np.random.default_rng([seed, 1, number])
+
+
 def shuffled(number: int, n_pieces: int, seed: int) -> tuple[int, np.random.Generator]:
-    """Which of n pieces draw `number` gives, each once in an epoch, and random numbers for its variation."""
-    epoch, index = divmod(number, n_pieces)
-    order = np.random.default_rng([seed, 0, epoch]).permutation(n_pieces)
-    return int(order[index]), np.random.default_rng([seed, 1, number])
+    """As `Deck.draw`, of pieces of one style."""
+    return Deck([np.arange(n_pieces)], np.array([n_pieces])).draw(number, seed)
 
 
 @dataclass(frozen=True)
@@ -146,20 +174,26 @@ class AugmentedScores:
     representation: Representation
     augmentation: Augmentation | None
     seed: int
+    styles: Sequence[str] | None = None  # of each score
 
     def __len__(self) -> int:
         return len(self.scores)
 
+    @cached_property
+    def _deck(self) -> Deck:
+        return Deck.of(self.styles or [""] * len(self.scores))
+
     def draw(self, number: int) -> EncodedPiece:
         """See PieceSource."""
-        index, rng = shuffled(number, len(self.scores), self.seed)
+        index, rng = self._deck.draw(number, self.seed)
         score = self.scores[index]
         if self.augmentation is None:
             return self.representation.encode_piece(score)
-        bars_left, matches, gap = rng.random(3) < (
+        bars_left, matches, gap, told = rng.random(4) < (
             self.augmentation.bars_left_share,
             self.augmentation.matches_share,
             self.augmentation.gap_share,
+            self.augmentation.style_share,
         )
         changed = augment(score, self.augmentation, rng)
         return self.representation.encode_piece(
@@ -167,6 +201,7 @@ class AugmentedScores:
             bars_to_come=0 if bars_left or gap else None,
             matches=bool(matches),
             gap=partial(random_gap, rng) if gap else None,
+            style=self.styles[index] if told and self.styles is not None else None,
         )
 
 
@@ -212,7 +247,7 @@ class WindowStream:
         part = slice(start, start + self.length + 1)
         self.position[lane] = (draw, start + self.length)
         sure = None if piece.sure is None else piece.sure[part]
-        window = replace(piece, events=piece.events[part], context=piece.context[part], sure=sure)
+        window = EncodedPiece(piece.events[part], piece.context[part], sure)
         return window, start == 0
 
     def _piece(self, lane: int) -> EncodedPiece:

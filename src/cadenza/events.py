@@ -15,7 +15,7 @@ score has exactly one encoding. A piece begins with its metre and tempo and ends
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cadenza.context import Bars, bars_of, context_fields, context_of, sure_events
+from cadenza.context import UNTOLD, Bars, bars_of, context_fields, context_of, sure_events
 from cadenza.errors import InputError
 from cadenza.gaps import Gap
 from cadenza.schema import NOT_APPLICABLE, Field, Schema
@@ -45,6 +45,7 @@ from cadenza.vocabulary import (
     FIRST_METRE_VALUE,
     FIRST_TEMPO_VALUE,
     KIND,
+    MAX_STYLES,
     METRE_KIND,
     N_KINDS,
     N_PITCH_VALUES,
@@ -54,6 +55,7 @@ from cadenza.vocabulary import (
     REST_KIND,
     SHIFT,
     SHIFTS,
+    STYLE_VOTES,
     TEMPO_KIND,
     VELOCITY,
     EventArray,
@@ -93,12 +95,15 @@ class NoteEvents:
     steps_per_quarter: int = 12
     velocity_levels: int = 16
     microtiming: bool = False
+    styles: tuple[str, ...] = ()  # those that the network is told of, by number
 
     def __post_init__(self) -> None:
         if not (isinstance(self.steps_per_quarter, int) and 1 <= self.steps_per_quarter <= 96):
             raise InputError("steps per quarter must be a whole number between 1 and 96.")
         if not (isinstance(self.velocity_levels, int) and 1 <= self.velocity_levels <= 127):
             raise InputError("velocity levels must be a whole number between 1 and 127.")
+        if len(set(self.styles)) != len(self.styles) or len(self.styles) > MAX_STYLES:
+            raise InputError(f"styles must have names of their own, at most {MAX_STYLES}.")
 
     @property
     def max_onset(self) -> int:
@@ -228,12 +233,14 @@ class NoteEvents:
         bars_to_come: int | None = None,
         matches: bool = True,
         gap: DrawGap | None = None,
+        style: str | None = None,
     ) -> EncodedPiece:
         """Events and their context.
 
         bars_to_come: how many bars follow after the piece, 0 if it ends; None does not tell the end.
         matches: whether the context tells what followed when the same events were heard before.
         gap: draws what counts as new; all else is given, and told ahead of time.
+        style: to be told, if the network knows it.
         """
         events = self.encode(score)
         around = None
@@ -241,9 +248,23 @@ class NoteEvents:
             step = np.cumsum(events[:, ONSET].astype(np.int64))
             bars = int(bars_of(events, self.steps_per_quarter).number_of(step[-1:])[0])
             around = gap(max(1, bars), kinds_of(events))
-        context = self.context(events, bars_to_come=bars_to_come, matches=matches, gap=around)
+        shares = {} if style is None else {style: 1.0}
+        context = self.context(
+            events, bars_to_come=bars_to_come, matches=matches, gap=around, votes=self.votes(shares)
+        )
         sure = None if around is None else sure_events(events, context)
         return EncodedPiece(events, context, sure=sure)
+
+    def votes(self, shares: Mapping[str, float]) -> tuple[int, ...]:
+        """What the style columns hold for a mixture of styles (see `context`), each with its share of a sum of 1; of
+        styles that the network was not told of, nothing."""
+        known = {self.styles.index(name): share for name, share in shares.items() if name in self.styles}
+        votes: list[int] = []
+        for _ in range(
+            STYLE_VOTES if known else 0
+        ):  # each to the style that lacks the most (largest remainder)
+            votes.append(max(known, key=lambda number: known[number] * STYLE_VOTES - votes.count(number)))
+        return tuple(sorted(votes)) or UNTOLD
 
     def context(
         self,
@@ -252,6 +273,7 @@ class NoteEvents:
         bars_to_come: int | None = None,
         matches: bool = True,
         gap: Gap | None = None,
+        votes: tuple[int, ...] = UNTOLD,
     ) -> EventArray:
         """Context (N, context fields) of events (N, fields), as `encode_piece` gives it, around a gap."""
         return context_of(
@@ -261,6 +283,7 @@ class NoteEvents:
             bars_to_come=bars_to_come,
             matches=matches,
             gap=gap,
+            styles=votes,
         )
 
     def _rows(

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from cadenza.closing import Closing
 from cadenza.context import N_CONTEXT, ContextTracker
 from cadenza.controls import NOTHING, Controls, Limits
 from cadenza.errors import InputError
@@ -72,6 +73,7 @@ class NoteGrammar:
         self.wait, self.longest_onset = 0, representation.max_onset
         self.done = False
         self.leaning: Leaning | None = None
+        self.closing: Closing | None = None
         self.run_pitch, self.run_length = [-1] * N_KINDS, [0] * N_KINDS
         self.durations: list[int] = representation.durations.tolist()
         self.tempo = FIRST_TEMPO_VALUE + int(tempo_level(DEFAULT_QPM))
@@ -166,6 +168,7 @@ class NoteGrammar:
         other.to_open = self.to_open.copy()
         other.repetition = self.repetition and self.repetition.copy()
         other.leaning = self.leaning and self.leaning.copy()
+        other.closing = self.closing and self.closing.copy()
         other.run_pitch, other.run_length = self.run_pitch.copy(), self.run_length.copy()
         return other
 
@@ -179,13 +182,21 @@ class NoteGrammar:
 
     def bias(self, field: int, event: list[int]) -> FloatArray | None:
         """What to add to the logits (size,) of this field: NEVER where it must not take the value, else 0, or
-        what a leaning adds. None if the next event does not have it.
+        what a leaning or the closing adds. None if the next event does not have it.
         """
         allowed = self._allowed(field, event)
-        if self.leaning is None or allowed is None:
-            return allowed
-        tilt = self.leaning.tilt(field, event[KIND])
-        return allowed if tilt is None else allowed + tilt
+        if allowed is None:
+            return None
+        if self.leaning is not None:
+            allowed = _tilted(allowed, self.leaning.tilt(field, event[KIND]))
+        if self.closing is not None and self._is_last_bar(event[ONSET]):
+            allowed = _tilted(allowed, self.closing.tilt(field, event[KIND]))
+        return allowed
+
+    def _is_last_bar(self, onset: int) -> bool:
+        """Whether the next event lies in the last bar, if it comes so late (not known: NOT_APPLICABLE)."""
+        at = self.at
+        return at.metre is not None and at.now + max(0, onset) >= at.horizon - at.bar_length
 
     def _allowed(self, field: int, event: list[int]) -> FloatArray | None:
         kind = event[KIND]
@@ -386,9 +397,15 @@ class NoteGrammar:
             self.leaning.advance(
                 event[ONSET], kind, pitch, event[VELOCITY], self._steps(event) if plays(kind) else 0
             )
+        if self.closing is not None and plays(kind):
+            self.closing.advance(kind, pitch, self._steps(event), self.at.bar_number)
         if self.to_open and kind == self.to_open[0]:
             del self.to_open[0]
             self._settle()
         self.run_length[kind] = self.run_length[kind] + 1 if self.run_pitch[kind] == pitch else 1
         self.run_pitch[kind] = pitch
         self.done = kind == END_KIND
+
+
+def _tilted(allowed: FloatArray, tilt: FloatArray | None) -> FloatArray:
+    return allowed if tilt is None else allowed + tilt

@@ -32,7 +32,7 @@ from cadenza.sampling import SamplingOptions
 from cadenza.score import GM_INSTRUMENTS
 from cadenza.tokens import NotesAndChords
 
-FORMAT_VERSION = 7
+FORMAT_VERSION = 8
 CONFIG, REPRESENTATION, WEIGHTS = "config.json", "representation.json", "model.safetensors"
 INDEX = "originality.safetensors"
 LOG, CURVE, CARD, STATE = "training-log.jsonl", "loss.svg", "README.md", "training-state.safetensors"
@@ -68,6 +68,8 @@ def representation_from(data: dict[str, Any]) -> Representation:
         raise ModelError(f"unknown representation {kind!r}; update cadenza.")
     if kind == "notes-and-chords":
         options["vocabulary"] = tuple(map(str, options["vocabulary"]))
+    else:
+        options["styles"] = tuple(map(str, options["styles"]))
     return kinds[kind](**options)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cadenza.closing import Endings
+from cadenza.events import NoteEvents
 from cadenza.vocabulary import (
     FIRST_INSTRUMENT,
     FIRST_KIT,
@@ -38,6 +40,7 @@ class Repertoire:
     pitch_ranges: dict[int, tuple[int, int]]  # of each kind that plays, lowest and highest key
     shares: dict[int, float]  # of each kind, in how large a share of the pieces it plays
     longest_run: int  # how often one key is struck in a row, in all but the most insistent pieces
+    endings: Endings  # how its pieces end
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -53,6 +56,7 @@ class Repertoire:
             {int(kind): (int(low), int(high)) for kind, (low, high) in data["pitch_ranges"].items()},
             {int(kind): float(share) for kind, share in data["shares"].items()},
             int(data["longest_run"]),
+            Endings.from_dict(data["endings"]),
         )
         in_range = (
             (found.kinds, FIRST_INSTRUMENT, REST_KIND),
@@ -70,8 +74,12 @@ class Repertoire:
         return found
 
     @classmethod
-    def of(cls, pieces: Sequence[EventArray]) -> Repertoire:
-        """What these pieces use."""
+    def of(cls, pieces: Sequence[EventArray], representation: NoteEvents) -> Repertoire:
+        """What these pieces use, events of this representation."""
+        return cls._of(pieces, Endings.of(pieces, representation))
+
+    @classmethod
+    def _of(cls, pieces: Sequence[EventArray], endings: Endings) -> Repertoire:
         events = np.concatenate(pieces)
         kind, pitch = events[:, KIND], events[:, PITCH]
         playing = [int(k) for k in np.unique(kind) if FIRST_INSTRUMENT <= k < REST_KIND]
@@ -86,6 +94,7 @@ class Repertoire:
                 k: sum(bool((piece[:, KIND] == k).any()) for piece in pieces) / len(pieces) for k in playing
             },
             longest_run=max(4, round(float(np.quantile(runs, 0.9)))),
+            endings=endings,
         )
 
     def among(self, others: Sequence[Repertoire], weights: Sequence[float]) -> Repertoire:
@@ -101,6 +110,7 @@ class Repertoire:
                 for k in ranges
             },
             self.longest_run,
+            Endings.mixed([other.endings for other in others], weights),
         )
 
     def favoured(self, whole: Repertoire) -> dict[int, float]:
@@ -118,7 +128,7 @@ class Repertoire:
 
     def with_piece(self, piece: EventArray) -> Repertoire:
         """This and what one more piece uses."""
-        other = Repertoire.of([piece])
+        other = Repertoire._of([piece], self.endings)
         ranges = _joined([self, other])
         return Repertoire(
             tuple(sorted({*self.kinds, *other.kinds})),
@@ -127,6 +137,7 @@ class Repertoire:
             ranges,
             other.shares | self.shares,
             self.longest_run,
+            self.endings,
         )
 
 

@@ -20,6 +20,8 @@ from typing import Protocol
 
 import numpy as np
 
+from cadenza.closing import Closing
+from cadenza.context import UNTOLD
 from cadenza.controls import Controls, kinds_named
 from cadenza.dataset import Representation
 from cadenza.errors import InputError
@@ -83,6 +85,9 @@ class Task(Protocol):
     def score(self, events: IntArray, grammar: Grammar) -> Score:
         """The piece of these events (T, fields), those that were there included."""
 
+    def new(self, events: IntArray, grammar: Grammar) -> Score | None:
+        """The new notes of that piece alone; None if these are all from `start` on."""
+
 
 def task_of(
     use: str | None,
@@ -91,10 +96,11 @@ def task_of(
     representation: Representation,
     repertoire: Repertoire | None,
     leaning: Leaning | None,
+    votes: tuple[int, ...] = UNTOLD,
 ) -> Task:
     """The task of that name, or a new piece; raises InputError for what cannot be done.
 
-    leaning: how new pieces and continuations are kept near a mood and a style.
+    leaning: how new pieces and continuations are kept near a mood and a style. votes: what tells the network its style.
     """
     check(use, options)
     if isinstance(representation, NotesAndChords):
@@ -103,13 +109,14 @@ def task_of(
     assert repertoire is not None
     if use is None or music is None:
         grammar = NoteGrammar(representation, repertoire, options.bars, options.controls())
-        grammar.leaning = leaning
+        grammar.leaning, grammar.at.styles = leaning, votes
+        grammar.closing = Closing(repertoire.endings, representation)
         return NewPiece(representation, options.tempo, grammar, options.bars)
     if not isinstance(music, Score | str | Path):
         raise InputError(f"{music!r} is no music; give a score or the path of a MIDI file.")
     score = music if isinstance(music, Score) else read_midi(music)
     if use == "prompt":
-        return Continuation.of(score, options, representation, repertoire, leaning)
+        return Continuation.of(score, options, representation, repertoire, leaning, votes)
     source = Source.of(score, representation)
     if len(source.events) > MAX_SOURCE_NOTES:
         raise InputError(f"the piece has over {MAX_SOURCE_NOTES:,} notes; cut it.")
@@ -181,6 +188,9 @@ class NewPiece:
         """See Task."""
         return self.grammar.copy()
 
+    def new(self, events: IntArray, grammar: Grammar) -> None:
+        """See Task."""
+
     def score(self, events: IntArray, grammar: Grammar) -> Score:
         """See Task."""
         return _with_tempo(self.representation.decode(events), self.tempo, 0)
@@ -245,15 +255,17 @@ class Continuation:
         representation: NoteEvents,
         repertoire: Repertoire,
         leaning: Leaning | None,
+        votes: tuple[int, ...],
     ) -> Continuation:
         """Go on from a score."""
         opening = Opening.of(score, options.prompt_bars, representation)
         grammar = NoteGrammar.after(
             representation, repertoire, options.bars, opening.events, opening.end, options.controls()
         )
-        grammar.leaning = leaning
+        grammar.leaning, grammar.at.styles = leaning, votes
+        grammar.closing = Closing(repertoire.endings, representation).after(opening.events)
         to_come = grammar.at.bars - grammar.at.bar_number
-        context = representation.context(opening.events, bars_to_come=to_come)
+        context = representation.context(opening.events, bars_to_come=to_come, votes=votes)
         told = opening.events.astype(np.int64), context.astype(np.int64)
         return cls(representation, options.tempo, opening, grammar, told, options.bars)
 
@@ -267,6 +279,9 @@ class Continuation:
     def begin(self, number: int, seed: int) -> Grammar:
         """See Task."""
         return self.grammar.copy()
+
+    def new(self, events: IntArray, grammar: Grammar) -> None:
+        """See Task."""
 
     def score(self, events: IntArray, grammar: Grammar) -> Score:
         """See Task."""
@@ -319,6 +334,10 @@ class _OfSource:
         """See Task."""
         return 0
 
+    def new(self, events: IntArray, grammar: Grammar) -> Score | None:
+        """See Task."""
+        return None
+
 
 class _OfGap(_OfSource):
     """What tasks that fill a gap share."""
@@ -327,6 +346,11 @@ class _OfGap(_OfSource):
         """See Task."""
         assert isinstance(grammar, FillGrammar)
         return self.source.filled(grammar.gap, events, grammar.is_new)
+
+    def new(self, events: IntArray, grammar: Grammar) -> Score:
+        """See Task."""
+        assert isinstance(grammar, FillGrammar)
+        return self.source.new(events, grammar.is_new)
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,7 @@ class NotesAndChords:
         bars_to_come: int | None = None,
         matches: bool = True,
         gap: DrawGap | None = None,
+        style: str | None = None,
     ) -> EncodedPiece:
         """Events, and no context."""
         events = self.encode(score)

@@ -12,8 +12,9 @@ import shutil
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -67,6 +68,7 @@ from cadenza.processes import Processes
 from cadenza.repertoire import Repertoire
 from cadenza.tokens import NotesAndChords
 from cadenza.version import __version__
+from cadenza.vocabulary import MAX_STYLES
 
 CHECKPOINT_SECONDS = 30.0
 AUTO, DEFAULT_PRESET, BUNDLED = "auto", "small", "bundled"
@@ -203,16 +205,19 @@ def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None 
             warnings += _on_base(base, held_out)
             index = index if base.index is None else base.index.within(_name_of(base)).joined(index)
         representation = _events(options, corpus) if base is None else base.representation
+        if isinstance(representation, NoteEvents):
+            representation = _with_styles(representation, character.styles, train_pieces)
         off_grid = _off_grid(corpus)
         if off_grid and isinstance(representation, NoteEvents) and not representation.microtiming:
             warnings.append(
                 f"{off_grid} of {len(corpus.pieces)} pieces are unquantised and were put on the grid"
             )
         encoded = [representation.encode(piece.score) for piece in train_pieces]
-        repertoire = Repertoire.of(encoded)
+        assert isinstance(representation, NoteEvents)
+        repertoire = Repertoire.of(encoded, representation)
         for name in character.styles:
             of_style = [e for e, piece in zip(encoded, train_pieces, strict=True) if piece.style == name]
-            styles[name] = Repertoire.of(of_style)
+            styles[name] = Repertoire.of(of_style, representation)
     return Prepared(
         corpus,
         train_pieces,
@@ -245,6 +250,14 @@ def _events(options: TrainingOptions, corpus: Corpus) -> NoteEvents:
         NoteEvents.velocity_levels if levels is None else levels,
         _needs_microtiming(corpus),
     )
+
+
+def _with_styles(representation: NoteEvents, styles: Sequence[str], pieces: Sequence[Piece]) -> NoteEvents:
+    """One that tells these styles beside those it tells already; if there are too many, those of the most pieces."""
+    often = Counter(piece.style for piece in pieces)
+    new = sorted(set(styles) - set(representation.styles), key=lambda name: (-often[name], name))
+    told = sorted(new[: MAX_STYLES - len(representation.styles)])
+    return replace(representation, styles=(*representation.styles, *told))
 
 
 def _base(options: TrainingOptions, corpus: Corpus) -> ModelFolder | None:
@@ -372,7 +385,8 @@ class _Run:
         self.minutes, self.epochs = given.minutes, given.epochs
         self.augmentation = self._augmentation()
         scores = [piece.score for piece in prepared.train]
-        source = AugmentedScores(scores, prepared.representation, self.augmentation, options.seed)
+        styles = [piece.style for piece in prepared.train]
+        source = AugmentedScores(scores, prepared.representation, self.augmentation, options.seed, styles)
         self.learner = self._new_learner(source)
         self.judged = build_model(self.model_config, prepared.representation.schema).to(self.learner.device)
         self.stream = Ahead(

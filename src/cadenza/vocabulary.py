@@ -31,6 +31,8 @@ N_PITCH_VALUES = FIRST_TEMPO_VALUE + N_TEMPI
 
 SHIFTS = 8  # per step
 PHRASE_BARS = 8
+MAX_STYLES = 64  # that a model can tell apart
+STYLE_VOTES = 4  # of which a mixture of styles has a share each
 MAX_BARS_LEFT = 16
 UNKNOWN_BARS_LEFT = MAX_BARS_LEFT + 1
 
