@@ -13,7 +13,7 @@ import pytest
 
 from cadenza import ComposeOptions, Composer, InputError, ModelError, Score, TrainingOptions, read_midi, train
 from cadenza.midi import midi_bytes
-from cadenza.model_folder import CONFIG, INDEX, REPRESENTATION, WEIGHTS
+from cadenza.model_folder import CONFIG, INDEX, REPRESENTATION, WEIGHTS, write_sums
 from cadenza.originality import Index
 from cadenza.presets import ARCHITECTURES
 from cadenza.score import bar_lines, until
@@ -121,6 +121,7 @@ def test_a_damaged_model_is_refused(models: dict[str, Path], tmp_path: Path, nam
     broken = tmp_path / "model"
     shutil.copytree(models["lstm"], broken)
     (broken / name).write_text(content, encoding="latin-1")
+    write_sums(broken)
     with pytest.raises(ModelError):
         Composer.from_pretrained(broken)
 
@@ -148,6 +149,7 @@ def test_a_model_with_hostile_values_is_refused(
         inner = inner[key]
     inner[path[-1]] = value
     (broken / REPRESENTATION).write_text(json.dumps(data))
+    write_sums(broken)
     with pytest.raises(InputError):
         Composer.from_pretrained(broken)
 
@@ -160,6 +162,7 @@ def test_a_model_with_impossible_sampling_options_is_refused(
     shutil.copytree(models["lstm"], broken)
     config = json.loads((broken / CONFIG).read_text())
     (broken / CONFIG).write_text(json.dumps({**config, "sampling": sampling}))
+    write_sums(broken)
     with pytest.raises(ModelError):
         Composer.from_pretrained(broken)
 

@@ -41,6 +41,7 @@ from cadenza.model_folder import (
     WEIGHTS,
     ModelFolder,
     bundled_model,
+    write_sums,
 )
 from cadenza.presets import ARCHITECTURES
 from cadenza.processes import Processes
@@ -519,11 +520,16 @@ def test_a_base_that_cannot_be_gone_on_from_is_refused(
     broken = tmp_path / "broken"
     shutil.copytree(models["lstm"], broken)
     (broken / WEIGHTS).write_bytes((broken / WEIGHTS).read_bytes()[:-9])
-    with pytest.raises(ModelError, match="damaged"):
-        train(folder, tmp_path / "out", _options(base=broken))
+    for sealed in (False, True):
+        if sealed:
+            write_sums(broken)
+        with pytest.raises(ModelError, match="damaged"):
+            train(folder, tmp_path / "out", _options(base=broken))
+    shutil.copyfile(models["lstm"] / WEIGHTS, broken / WEIGHTS)
     config = json.loads((models["lstm"] / CONFIG).read_text())
     for network in (None, {"breadth": 3}, {**config["model"], "width": 8}):
         (broken / CONFIG).write_text(json.dumps({**config, "model": network}))
+        write_sums(broken)
         with pytest.raises(ModelError, match="damaged"):
             train(folder, tmp_path / "out", _options(base=broken))
     assert not (tmp_path / "out").exists()

@@ -42,6 +42,7 @@ from cadenza.model_folder import (
     ModelFolder,
     bundled_corpus,
     bundled_model,
+    write_sums,
 )
 from cadenza.score import DRUM_KIT, DRUM_KITS, bar_lines
 from cadenza.soundfont import Soundfont, bundled_soundfont
@@ -235,6 +236,7 @@ def bundle_model(model: Path, base: Path) -> None:
     config = json.loads((model / CONFIG).read_text())
     config["corpus"]["folder"] = MODEL_NAME
     write_atomic(target / CONFIG, json.dumps(config, indent=1) + "\n")
+    write_sums(target)
     write_atomic(target / CARD, _card(ModelFolder.open(target), base))
     total = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{total:,} bytes in {target}")

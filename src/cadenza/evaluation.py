@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cadenza.dataset import Batch, Representation, padded_batches
 from cadenza.events import EncodedPiece, NoteEvents
-from cadenza.runtime import FloatArray, GraphModel
+from cadenza.runtime import FloatArray, GraphModel, no_numbers
 from cadenza.schema import NOT_APPLICABLE, Schema
 from cadenza.vocabulary import END_KIND, KIND, METRE_KIND, REST_KIND, TEMPO_KIND
 
@@ -67,6 +67,8 @@ def evaluate_graph(
         columns = np.concatenate([batch.events, batch.context], axis=2)[:, :-1]
         x, logits, _ = model.advance_far(columns, model.initial_state(len(columns)))
         nats = _nats(model, representation.schema, x, logits, batch)
+        if not np.isfinite(nats).all():
+            raise no_numbers(model)
         for row, events in enumerate(batch.events[:, 1:]):
             likelihood.add(representation, events, nats[row])
     return likelihood

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 from pathlib import Path
 
 from cadenza.errors import InputError, StorageError
 
 _FAULTS_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -28,12 +30,22 @@ def write_atomic(path: Path, data: bytes | str) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        kind = StorageError if error.errno in _FAULTS_OF_THE_DISK else InputError
-        raise kind(
-            f"{path}: cannot be written ({error.strerror}); choose another folder or make room."
-        ) from error
+        raise not_written(path, error) from error
     finally:
         _remove(temporary)
+
+
+def not_written(path: Path, error: OSError) -> InputError | StorageError:
+    """What to raise when nothing can be written to `path`: StorageError for a fault of the disk."""
+    kind = StorageError if error.errno in _FAULTS_OF_THE_DISK else InputError
+    return kind(f"{path}: cannot be written ({error.strerror}); choose another folder or make room.")
+
+
+def clear_away(folder: Path) -> None:
+    """Delete what `write_atomic` left half-written in a folder when its process was killed."""
+    for path in folder.glob(".*.tmp"):
+        if _TEMPORARY.fullmatch(path.name):
+            _remove(path)
 
 
 def _remove(path: Path) -> None:

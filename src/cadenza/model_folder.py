@@ -5,6 +5,7 @@ representation.json  how music becomes events, and what the corpus uses
 model.safetensors    the weights
 originality.safetensors      hashes of the pieces that were learned from (see `originality`), if wanted
 graph-fp32/, graph-int8/   the graphs that composing runs (see `graph`)
+SHA256SUMS           checksums of all the above, in the format of sha256sum; each file is checked when it is read
 training-log.jsonl, loss.svg, README.md
 training-state.safetensors   only while training can be resumed
 unfinished/          a model that is being written, until it takes the place of the one before
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +27,7 @@ from cadenza.character import Character
 from cadenza.dataset import Representation
 from cadenza.errors import InputError, ModelError
 from cadenza.events import NoteEvents
+from cadenza.files import not_written, write_atomic
 from cadenza.originality import Baseline, Index
 from cadenza.repertoire import Repertoire
 from cadenza.runtime import GraphModel
@@ -34,9 +37,11 @@ from cadenza.tokens import NotesAndChords
 
 FORMAT_VERSION = 8
 CONFIG, REPRESENTATION, WEIGHTS = "config.json", "representation.json", "model.safetensors"
-INDEX = "originality.safetensors"
+INDEX, SUMS = "originality.safetensors", "SHA256SUMS"
 LOG, CURVE, CARD, STATE = "training-log.jsonl", "loss.svg", "README.md", "training-state.safetensors"
 UNFINISHED = "unfinished"
+_SUM = re.compile(r"([0-9a-f]{64})  ([\w./-]+)\n")
+_MOST_SUMS = 2**16  # bytes of checksums, far above those of any preset
 
 
 def bundled_model() -> Path:
@@ -50,13 +55,67 @@ def bundled_corpus() -> Path:
 
 
 def replace_model(folder: Path, new: Path) -> None:
-    """Put the files of a whole model in the place of the one in `folder`, beside which they lie (one file system)."""
-    (folder / CONFIG).unlink(missing_ok=True)  # until all files are of one model, it is none
-    (folder / INDEX).unlink(missing_ok=True)
-    for graphs in folder.glob("graph-*"):
-        shutil.rmtree(graphs)
-    for file in sorted(new.iterdir(), key=lambda file: file.name == CONFIG):
-        file.replace(folder / file.name)
+    """Put the files of a whole model in the place of the one in `folder`, beside which they lie (one file system).
+
+    Raises InputError or StorageError if that fails, and then there is none.
+    """
+    try:
+        (folder / CONFIG).unlink(missing_ok=True)  # until all files are of one model, it is none
+        (folder / INDEX).unlink(missing_ok=True)
+        for graphs in folder.glob("graph-*"):
+            shutil.rmtree(graphs)
+        for file in sorted(new.iterdir(), key=lambda file: file.name == CONFIG):
+            file.replace(folder / file.name)
+    except OSError as error:
+        raise not_written(folder, error) from error
+
+
+def write_sums(folder: Path) -> None:
+    """Write the checksums of all files that are there and are read; what `open` and others check from then on."""
+    single = [path for name in (CONFIG, INDEX, REPRESENTATION, WEIGHTS) if (path := folder / name).exists()]
+    paths = [*sorted(folder.glob("graph-*/*.onnx")), *single]
+    lines = [f"{_digest(path)}  {path.relative_to(folder).as_posix()}\n" for path in paths]
+    write_atomic(folder / SUMS, "".join(lines))
+
+
+def _read_sums(path: Path) -> dict[str, str]:
+    """Checksums by name; raises ModelError if they are missing or damaged."""
+    try:
+        text = _opened(path)[:_MOST_SUMS].decode("ascii")
+    except UnicodeDecodeError as error:
+        raise _damaged(path) from error
+    found = {match[2]: match[1] for match in _SUM.finditer(text)}
+    if not found or text != "".join(f"{digest}  {name}\n" for name, digest in found.items()):
+        raise _damaged(path)
+    return found
+
+
+def _opened(path: Path) -> bytes:
+    """What is in a file of a model; raises ModelError if it is none, such as a pipe, or cannot be read."""
+    try:
+        if path.is_file():
+            return path.read_bytes()
+    except OSError as error:
+        raise _missing(path) from error
+    raise _missing(path)
+
+
+def _digest(path: Path) -> str:
+    try:
+        if not path.is_file():
+            raise _missing(path)
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _missing(path) from error
+
+
+def _missing(path: Path) -> ModelError:
+    return ModelError(f"{path}: missing; this is not a model folder, or training has not finished.")
+
+
+def _damaged(path: Path) -> ModelError:
+    return ModelError(f"{path}: damaged or changed by hand; restore the file or train again.")
 
 
 def representation_from(data: dict[str, Any]) -> Representation:
@@ -73,6 +132,9 @@ def representation_from(data: dict[str, Any]) -> Representation:
     return kinds[kind](**options)
 
 
+_WRONG_VALUES = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+
+
 @dataclass(frozen=True)
 class ModelFolder:
     """A trained model, opened; raises ModelError from `open` if it is not one."""
@@ -83,6 +145,7 @@ class ModelFolder:
     repertoire: Repertoire | None
     character: Character
     styles: dict[str, Repertoire]  # what each style of the corpus uses
+    sums: dict[str, str]  # SHA-256 of each of its files when it was written
 
     @classmethod
     def open(cls, path: str | Path) -> ModelFolder:
@@ -92,13 +155,16 @@ class ModelFolder:
             raise ModelError(
                 f"{path}: no such model folder; train one with: cadenza train FOLDER --out {path}"
             )
-        config = _read_json(path / CONFIG)
+        config = _json(_opened(path / CONFIG), path / CONFIG)
         version = config.get("format_version")
         if version != FORMAT_VERSION:
             raise ModelError(
                 f"{path}: model format {version!r}, but this cadenza reads {FORMAT_VERSION}; update cadenza or retrain."
             )
-        data = _read_json(path / REPRESENTATION)
+        sums = _read_sums(path / SUMS)
+        for name in (CONFIG, REPRESENTATION):
+            _check(path, name, sums)
+        data = _json(_opened(path / REPRESENTATION), path / REPRESENTATION)
         try:
             representation = representation_from(data["representation"])
             has_repertoire = isinstance(representation, NoteEvents)
@@ -107,16 +173,16 @@ class ModelFolder:
             character = Character.from_dict(data["character"])
             if set(character.styles) != set(styles):
                 raise ValueError("styles and their repertoires disagree")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ModelError(f"{path / REPRESENTATION}: damaged; restore the file or train again.") from error
-        folder = cls(path, config, representation, repertoire, character, styles)
+        except (*_WRONG_VALUES, InputError) as error:
+            raise _damaged(path / REPRESENTATION) from error
+        folder = cls(path, config, representation, repertoire, character, styles, sums)
         try:
             SamplingOptions(**folder.sampling)
             if not isinstance(config["graphs"], list):
                 raise TypeError("precisions are a list")
             _ = folder.usual, folder.baseline, folder.is_mostly_pitched
-        except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
-            raise ModelError(f"{path / CONFIG}: damaged; restore the file or train again.") from error
+        except (*_WRONG_VALUES, InputError) as error:
+            raise _damaged(path / CONFIG) from error
         return folder
 
     @property
@@ -152,32 +218,40 @@ class ModelFolder:
     @cached_property
     def index(self) -> Index | None:
         """Of the pieces that were learned from, if the model has one."""
-        return Index.load(self.path / INDEX) if (self.path / INDEX).exists() else None
+        return Index.load(self.checked(INDEX)) if (self.path / INDEX).exists() else None
 
     def graph(self, precision: str, threads: int = 1) -> GraphModel:
         """The graphs of one precision, "int8" or "fp32"."""
         if precision not in self.precisions:
             raise ModelError(f"{self.path}: has no {precision} graphs, only {', '.join(self.precisions)}.")
+        for name in self.sums:
+            if name.startswith(f"graph-{precision}/"):
+                self.checked(name)
         return GraphModel(self.path / f"graph-{precision}", self.representation.schema, threads)
 
     @cached_property
     def digest(self) -> str:
         """Short hash of the weights, which names the model in sidecars."""
-        try:
-            return hashlib.sha256((self.path / WEIGHTS).read_bytes()).hexdigest()[:16]
-        except OSError as error:
-            raise ModelError(f"{self.path / WEIGHTS}: missing; restore the file or train again.") from error
+        self.checked(WEIGHTS)
+        return self.sums[WEIGHTS][:16]
+
+    def checked(self, name: str) -> Path:
+        """The path of a file; raises ModelError if it is not as it was written."""
+        _check(self.path, name, self.sums)
+        return self.path / name
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _check(folder: Path, name: str, sums: dict[str, str]) -> None:
+    if _digest(folder / name) != sums.get(name):
+        raise _damaged(folder / name)
+
+
+def _json(content: bytes, path: Path) -> dict[str, Any]:
+    """What is in a file of a model; raises ModelError if it is no JSON."""
     try:
-        data = json.loads(path.read_text())
-    except OSError as error:
-        raise ModelError(
-            f"{path}: missing; this is not a model folder, or training has not finished."
-        ) from error
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path}: damaged; restore the file or train again.") from error
+        data = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path) from error
     if not isinstance(data, dict):
-        raise ModelError(f"{path}: damaged; restore the file or train again.")
+        raise _damaged(path)
     return data

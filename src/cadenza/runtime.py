@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from cadenza.errors import ModelError
+from cadenza.graph_rules import check_graph
 from cadenza.rotary import CYCLE, ORDER, TIME, rotary_clocks
 from cadenza.schema import Schema
 
@@ -19,6 +21,7 @@ GraphState = dict[str, NDArray[Any]]
 
 EVENTS_AT_ONCE = 4096  # each takes some 30 kB while it is embedded
 EVENTS_IN_A_ROW = 512  # attention among them takes memory by their square
+MOST_STATE = 2**24  # numbers in the state of one candidate, far above those of the largest preset
 _UNSEEN = np.float32(-1e9)  # added to the score of what attention must not see
 
 
@@ -31,36 +34,60 @@ class GraphModel:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.enable_cpu_mem_arena = False  # steps are small: asking the system is a little faster
+        self.folder = folder
         self.trunk = _session(folder / "trunk.onnx", options)
         self.heads = [_session(folder / f"head_{k}.onnx", options) for k in range(1, len(schema.fields))]
-        self._check(folder, schema)
         self.inputs = {i.name: i.shape for i in self.trunk.get_inputs()}
         self.outputs = {output.name: output.shape for output in self.trunk.get_outputs()}
         self.state_shapes = {name: shape for name, shape in self.inputs.items() if name.startswith("state_")}
         self.rings = [name for name in self.state_shapes if f"{name}_and_new" in self.outputs]
         self.replaced = [name for name in self.state_shapes if f"{name}_after" in self.outputs]
+        self._check(schema)
         self.width = int(self.outputs["x"][-1])
         self.positions = None
         if self.rings:
             memory, size = self.state_shapes[self.rings[0]][2:]
             self.positions = _Positions(memory, size // 2, schema.clock)
 
-    def _check(self, folder: Path, schema: Schema) -> None:
-        """Raise ModelError unless the graphs are for events of this schema."""
-        outputs = [self.trunk.get_outputs()[1], *(head.get_outputs()[-1] for head in self.heads)]
-        sizes = [output.shape[-1] for output in outputs]
-        inputs = [
-            i.shape[-1]
-            for graph in (self.trunk, *self.heads)
-            for i in graph.get_inputs()
-            if i.name == "columns"
-        ]
-        known = [1 + len(schema.context_after(k)) for k in range(len(schema.fields) - 1)]
-        if sizes != [field.size for field in schema.fields] or inputs != [
-            len(schema.fields) + len(schema.context),
-            *known,
-        ]:
-            raise ModelError(f"{folder}: graphs of another representation; restore the model or train again.")
+    def _check(self, schema: Schema) -> None:
+        """Raise ModelError unless the graphs are for events of this schema and take and give what `graph` says."""
+        columns = [len(schema.fields) + len(schema.context)]
+        columns += [1 + len(schema.context_after(k)) for k in range(len(schema.fields) - 1)]
+        try:
+            self._check_trunk(columns[0], schema.fields[0].size)
+            for head, n_columns, field in zip(self.heads, columns[1:], schema.fields[1:], strict=True):
+                self._check_head(head, n_columns, field.size)
+        except (ValueError, TypeError, IndexError, KeyError) as error:
+            raise ModelError(
+                f"{self.folder}: graphs of another representation; restore the model or train again."
+            ) from error
+
+    def _check_trunk(self, n_columns: int, size: int) -> None:
+        width = self.outputs["x"][-1]
+        _require(_signature(self.trunk.get_outputs()[:2]) == {"x": (2, width), "logits": (2, size)})
+        _require(isinstance(width, int) and 0 < width <= MOST_STATE)
+        placed = {"cos", "sin", "mask"} if self.rings else set()
+        _require(set(self.inputs) == {"columns", *placed, *self.state_shapes})
+        _require((len(self.inputs["columns"]), self.inputs["columns"][-1]) == (3, n_columns))
+        after = [*(f"{name}_after" for name in self.replaced), *(f"{name}_and_new" for name in self.rings)]
+        _require(set(self.outputs) == {"x", "logits", *after} and len(after) == len(self.state_shapes))
+        for names, n_axes in ((self.replaced, 3), (self.rings, 4)):
+            shapes = [self.state_shapes[name] for name in names]
+            _require(all(shape == shapes[0] and len(shape) == n_axes for shape in shapes))
+        room = 0
+        for name, shape in self.state_shapes.items():
+            sizes = [size for size in shape if size != "B"]
+            _require(len(sizes) == len(shape) - 1 and all(isinstance(n, int) and n > 0 for n in sizes))
+            room += math.prod(sizes)
+            if name in self.rings:
+                _require(shape[0] == "B" and CYCLE % shape[2] == 0 and shape[3] % 2 == 0)
+        _require(room <= MOST_STATE)
+
+    def _check_head(self, head: Any, n_columns: int, size: int) -> None:
+        width = self.outputs["x"][-1]
+        after, logits = head.get_outputs()
+        _require(_signature(head.get_inputs()) == {"x": (2, width), "columns": (2, n_columns)})
+        _require(_signature([after, logits]) == {after.name: (2, width), "logits": (2, size)})
 
     def initial_state(self, batch: int) -> GraphState:
         """State before the first event of every candidate."""
@@ -83,7 +110,7 @@ class GraphModel:
             self.positions.place(columns, state) if self.positions else ({}, np.empty(0, np.int64))
         )
         feed = {"columns": columns, **placed, **{name: state[name] for name in self.state_shapes}}
-        found = dict(zip(self.outputs, self.trunk.run(list(self.outputs), feed), strict=True))
+        found = dict(zip(self.outputs, self._run(self.trunk, list(self.outputs), feed), strict=True))
         state |= {name: found[f"{name}_after"] for name in self.replaced}
         for name in self.rings:
             state[name][:, :, slots] = found[f"{name}_and_new"][:, :, -len(slots) :]
@@ -109,8 +136,15 @@ class GraphModel:
 
         columns (N, 1 + c): field k - 1 and the c context fields that are known with it.
         """
-        x, logits = self.heads[k - 1].run(None, {"x": x, "columns": columns})
+        x, logits = self._run(self.heads[k - 1], None, {"x": x, "columns": columns})
         return x, logits
+
+    def _run(self, session: Any, outputs: list[str] | None, feed: dict[str, Any]) -> list[Any]:
+        try:
+            found: list[Any] = session.run(outputs, feed)
+        except Exception as error:  # see `_session`
+            raise _unusable(self.folder) from error
+        return found
 
     def rows(self, state: GraphState, which: Sequence[int]) -> GraphState:
         """The state of these of its candidates, of one several times if it is named so."""
@@ -147,7 +181,7 @@ class Stepper:
                 arrays[name] = np.zeros((batch, 1, len(model.positions.periods)), np.float32)
             arrays["mask"] = model.positions.mask(state, 1)
         self.arrays = arrays
-        self.trunk = _Bound(model.trunk, arrays)
+        self.trunk = _Bound(model.trunk, arrays, model.folder)
         self.heads = []
         before = arrays["x"]  # each head goes on from what the one before left
         for head in model.heads:
@@ -159,7 +193,7 @@ class Stepper:
                 head.get_outputs()[0].name: after,
                 "logits": np.zeros((batch, sizes["logits"]), np.float32),
             }
-            self.heads.append(_Bound(head, room))
+            self.heads.append(_Bound(head, room, model.folder))
             before = after
 
     def advance(self, columns: Sequence[Sequence[int]]) -> FloatArray:
@@ -202,8 +236,8 @@ def _side_by_side(state: GraphState, names: Sequence[str]) -> NDArray[Any]:
 class _Bound:
     """A graph bound to arrays that it reads and writes in place."""
 
-    def __init__(self, session: Any, arrays: dict[str, NDArray[Any]]) -> None:
-        self.session, self.binding = session, session.io_binding()
+    def __init__(self, session: Any, arrays: dict[str, NDArray[Any]], folder: Path) -> None:
+        self.session, self.binding, self.folder = session, session.io_binding(), folder
         self.arrays = arrays
         for value in session.get_inputs():
             self.binding.bind_ortvalue_input(value.name, self._shared(value.name))
@@ -215,7 +249,10 @@ class _Bound:
         return onnxruntime.OrtValue.ortvalue_from_numpy(self.arrays[name])
 
     def run(self) -> None:
-        self.session.run_with_iobinding(self.binding)
+        try:
+            self.session.run_with_iobinding(self.binding)
+        except Exception as error:  # see `_session`
+            raise _unusable(self.folder) from error
 
 
 class _Positions:
@@ -284,6 +321,27 @@ class _Positions:
 
 def _session(path: Path, options: Any) -> Any:
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        data = path.read_bytes()
+        check_graph(data)
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a class of its own for each kind of damage
-        raise ModelError(f"{path}: not a usable graph; train the model again or restore the file.") from error
+        raise _unusable(path) from error
+
+
+def _unusable(path: Path) -> ModelError:
+    return ModelError(f"{path}: not a usable graph; train the model again or restore the file.")
+
+
+def no_numbers(model: GraphModel) -> ModelError:
+    """What to raise when a network predicts what is no number, or too far from all others to tell what may come."""
+    return ModelError(f"{model.folder}: predicts no numbers; train the model again or restore its files.")
+
+
+def _signature(values: Sequence[Any]) -> dict[str, tuple[int, Any]]:
+    """Of each input or output its number of axes and the length of the last one."""
+    return {value.name: (len(value.shape), value.shape[-1]) for value in values}
+
+
+def _require(holds: bool) -> None:
+    if not holds:
+        raise ValueError("not what a graph of ours takes or gives")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadenza.errors import InputError
-from cadenza.runtime import FloatArray, GraphModel, Stepper
+from cadenza.runtime import FloatArray, GraphModel, Stepper, no_numbers
 from cadenza.schema import NEVER, NOT_APPLICABLE, Schema
 
 IntArray = NDArray[np.int64]
@@ -222,8 +222,12 @@ def _next_events(
             biased = np.concatenate([some if bias is None else bias for bias in biases]).reshape(logits.shape)
             biased += logits
             values = draw(biased, noise[:, start : start + field.size], options)
-            for (grammar, event, _), bias, value in zip(everyone, biases, values, strict=True):
+            for row, ((grammar, event, _), bias, value) in enumerate(
+                zip(everyone, biases, values, strict=True)
+            ):
                 if bias is not None:
+                    if bias[value] <= NEVER or not math.isfinite(logits[row, value]):
+                        raise no_numbers(steps.model)  # of which some always may be drawn
                     event[k] = grammar.taken(k, value)
         if schema.context_after(k):
             for grammar, event, context in everyone:

@@ -6,6 +6,7 @@ most a minute before: weights, optimiser, batches, random numbers and time spent
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shutil
@@ -21,7 +22,6 @@ from typing import Any, NoReturn
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
@@ -41,7 +41,7 @@ from cadenza.dataset import (
 from cadenza.errors import InputError, ModelError
 from cadenza.evaluation import Likelihood
 from cadenza.events import EncodedPiece, NoteEvents
-from cadenza.files import write_atomic
+from cadenza.files import clear_away, not_written, write_atomic
 from cadenza.holdout import SAME_TUNE, split
 from cadenza.learner import Learner, Recipe, choose_device, to_device, with_prefix
 from cadenza.likeness import usual
@@ -60,6 +60,7 @@ from cadenza.model_folder import (
     ModelFolder,
     bundled_model,
     replace_model,
+    write_sums,
 )
 from cadenza.models import LanguageModel, ModelConfig, build_model
 from cadenza.originality import Baseline, Index
@@ -325,18 +326,27 @@ def train(
     prepared = prepared or prepare(folder, options)
     run = _Run(prepared, options, out, processes)
     run.keep_best = keep_best
+    if processes.is_first:
+        clear_away(out)
     processes.wait()  # until all have seen whether there is something to go on from
     try:
         if resume:
             run.restore()
         elif processes.is_first:
-            (out / STATE).unlink(missing_ok=True)
+            _forget(out / STATE)
         with _Interruption(on_stopping) as interruption:
             run.loop(on_progress if processes.is_first else None, interruption)
             run.finish()
     finally:
         run.stream.close()
     return out
+
+
+def _forget(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise not_written(path, error) from error
 
 
 def _refuse_to_replace(out: Path) -> None:
@@ -532,8 +542,8 @@ class _Run:
         self.log.append(asdict(progress))
         if self.processes.is_first:
             self._write_log()
-            if best and self.keep_best:
-                self._write_model()
+        if best and self.keep_best:
+            self._keep_model()
         if on_progress is not None:
             on_progress(progress)
 
@@ -584,7 +594,8 @@ class _Run:
             "stream": positions.tolist(),
         }
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        write_atomic(self.out / STATE, save_tensors(plain, metadata={"training": json.dumps(facts)}))
+        state = save_tensors(plain, metadata={"training": json.dumps(facts | {"sha256": _NO_SUM})})
+        write_atomic(self.out / STATE, _with_sum(state))
 
     def restore(self) -> None:
         """Go on from the checkpoint in `out`; raises InputError if there is none or it is of another run."""
@@ -594,8 +605,15 @@ class _Run:
                 f"{self.out}: was trained with other options or on other files; "
                 "repeat the options of the first run, or leave --resume out to start again."
             )
+        try:
+            self._go_on_from(facts, tensors)
+        except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise _damaged_state(self.out / STATE) from error
+
+    def _go_on_from(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self.learner.load_tensors(tensors)
         self.best_weights = with_prefix(tensors, "best.")
+        self.judged.load_state_dict(self.best_weights)  # which tells whether they are of this network
         self.learner.step, self.seconds, self.events = facts["step"], facts["seconds"], facts["events"]
         self.best_nats = math.inf if facts["best_nats"] is None else facts["best_nats"]
         if facts["length"] == [self.minutes, self.epochs]:
@@ -628,7 +646,10 @@ class _Run:
 
     def finish(self) -> None:
         """Write the model folder from the best weights; the checkpoint stays, so that training can go on."""
-        self.checkpoint()
+        self._keep_model()
+
+    def _keep_model(self) -> None:
+        self.checkpoint()  # first: a kill while one model takes the place of another leaves none
         if self.processes.is_first:
             self._write_model()
         self.processes.wait()
@@ -659,6 +680,7 @@ class _Run:
         write_atomic(out / REPRESENTATION, json.dumps(representation, indent=1) + "\n")
         write_atomic(out / CARD, write_card(config, self.prepared.character.thirds))
         write_atomic(out / CONFIG, json.dumps(config, indent=1) + "\n")
+        write_sums(out)
 
     def _config(self) -> dict[str, Any]:
         likelihood = self._final_likelihood()
@@ -747,8 +769,14 @@ def _was_started_by(processes: Processes, path: Path) -> bool:
 def _load_weights(model: LanguageModel, folder: ModelFolder) -> None:
     """Give a network the weights of a model folder; raises ModelError if they are damaged or of another network."""
     try:
-        model.load_state_dict(load_file(folder.path / WEIGHTS))
-    except (SafetensorError, OSError, RuntimeError) as error:
+        with safe_open(folder.checked(WEIGHTS), framework="pt") as file:
+            if set(file.keys()) != set(model.state_dict()):
+                raise ValueError("weights of another network")
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+            raise ValueError("weights that are no numbers")
+        model.load_state_dict(weights)
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise ModelError(f"{folder.path / WEIGHTS}: damaged; restore the file or train again.") from error
 
 
@@ -756,11 +784,40 @@ def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.exists():
         raise InputError(f"{path}: nothing to resume; leave --resume out to start a new run.")
     try:
+        if not path.is_file():
+            raise ValueError("not a file")
         with safe_open(path, framework="pt") as file:
             facts = json.loads(file.metadata()["training"])
+            _check_sum(path.read_bytes(), facts["sha256"])
             return facts, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path}: damaged; leave --resume out to start a new run.") from error
+    except (
+        SafetensorError,
+        OSError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+    ) as error:
+        raise _damaged_state(path) from error
+
+
+def _damaged_state(path: Path) -> ModelError:
+    return ModelError(f"{path}: damaged; leave --resume out to start a new run.")
+
+
+_NO_SUM = "0" * 64  # in whose place the checksum of a checkpoint is put
+
+
+def _with_sum(state: bytes) -> bytes:
+    """A checkpoint with the checksum of all its bytes within it."""
+    return state.replace(_NO_SUM.encode(), hashlib.sha256(state).hexdigest().encode(), 1)
+
+
+def _check_sum(state: bytes, digest: str) -> None:
+    """Raise ValueError unless these are the bytes that `_with_sum` gave."""
+    if hashlib.sha256(state.replace(digest.encode(), _NO_SUM.encode(), 1)).hexdigest() != digest:
+        raise ValueError("not as it was written")
 
 
 def _some_of(pieces: list[EncodedPiece]) -> list[EncodedPiece]:
