@@ -25,6 +25,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from cadenza.files import not_written
 from cadenza.schema import Field, Schema, rows_of
 
 OPSET, IR_VERSION = 23, 11
@@ -275,14 +276,17 @@ def quantised(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "int8.onnx"
-        quantize_dynamic(
-            model,
-            target,
-            per_channel=True,
-            reduce_range=True,
-            weight_type=QuantType.QInt8,
-            op_types_to_quantize=["MatMul", "Gemm", "LSTM", "Gather"],
-        )
-        return onnx.load(target)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / "int8.onnx"
+            quantize_dynamic(
+                model,
+                target,
+                per_channel=True,
+                reduce_range=True,
+                weight_type=QuantType.QInt8,
+                op_types_to_quantize=["MatMul", "Gemm", "LSTM", "Gather"],
+            )
+            return onnx.load(target)
+    except OSError as error:  # a full disk, which is not that of the model
+        raise not_written(Path(tempfile.gettempdir()), error) from error

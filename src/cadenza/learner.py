@@ -125,7 +125,7 @@ class Learner:
         return kept
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Inverse of `tensors`."""
+        """Inverse of `tensors`; raises KeyError, RuntimeError, TypeError or ValueError for those of another network."""
         current = self.model.state_dict()
         self.model.load_state_dict(self._parts(with_prefix(tensors, "model."), current))
         if self.averaged is not None:
@@ -139,6 +139,7 @@ class Learner:
         for name, parameter in self.model.named_parameters():
             saved = with_prefix(tensors, f"optimiser.{name}.")
             if saved:
+                _check_moments(saved, parameter)
                 self.optimiser.state[parameter] = self._parts(saved, dict.fromkeys(saved, parameter))
 
     def _parts(self, tensors: dict[str, Tensor], likes: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -181,6 +182,13 @@ def _copy_of(model: LanguageModel) -> dict[str, Tensor]:
 def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names begin so, without that beginning."""
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _check_moments(saved: dict[str, Tensor], parameter: Tensor) -> None:
+    """Raise ValueError unless this is what AdamW keeps of a parameter; it reads on where a tensor ends too early."""
+    shapes = {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
+    if {name: tensor.shape for name, tensor in saved.items()} != shapes:
+        raise ValueError("moments of another parameter")
 
 
 def _parameter_groups(model: LanguageModel, weight_decay: float) -> list[dict[str, Any]]:

@@ -157,13 +157,14 @@ class ModelFolder:
             )
         config = _json(_opened(path / CONFIG), path / CONFIG)
         version = config.get("format_version")
+        if version == FORMAT_VERSION or (path / SUMS).exists():  # which earlier formats lack
+            sums = _read_sums(path / SUMS)
+            _check(path, CONFIG, sums)
         if version != FORMAT_VERSION:
             raise ModelError(
                 f"{path}: model format {version!r}, but this cadenza reads {FORMAT_VERSION}; update cadenza or retrain."
             )
-        sums = _read_sums(path / SUMS)
-        for name in (CONFIG, REPRESENTATION):
-            _check(path, name, sums)
+        _check(path, REPRESENTATION, sums)
         data = _json(_opened(path / REPRESENTATION), path / REPRESENTATION)
         try:
             representation = representation_from(data["representation"])

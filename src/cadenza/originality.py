@@ -249,12 +249,14 @@ class Index:
         """Inverse of `save`; raises ModelError if the file is damaged."""
         try:
             with safe_open(path, framework="numpy") as file:
+                if set(file.keys()) != set(_ARRAYS):
+                    raise ValueError("other arrays")
                 facts = json.loads(file.metadata()["index"])
                 arrays = {name: file.get_tensor(name) for name in _ARRAYS}
             pieces = tuple(map(str, facts["pieces"]))
             found = cls(pieces, **arrays, stride=int(facts["stride"]), bits=int(facts["bits"]))
             found._check()
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
             raise ModelError(f"{path}: damaged; restore the file or train again.") from error
         return found
 

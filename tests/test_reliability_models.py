@@ -1,0 +1,548 @@
+"""Nothing breaks what is trained: kills, full disks, damaged files, and model folders that somebody made to do harm.
+
+Whatever happens to a training there is a checkpoint or a model that can be used, and whatever is done to a model's
+files, it composes music or is refused in one sentence: no other error, no crash, no code of a stranger's run.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pickle
+import random
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.torch import load_file
+from safetensors.torch import save as save_tensors
+
+from cadenza import Composer, CadenzaError, ModelError, TrainingOptions, training
+from cadenza.cli import main
+from cadenza.dataset import AugmentedScores, WindowStream
+from cadenza.errors import InputError, StorageError
+from cadenza.evaluation import evaluate_graph
+from cadenza.events import NoteEvents
+from cadenza.midi import midi_bytes, write_midi
+from cadenza.model_folder import (
+    CONFIG,
+    INDEX,
+    LOG,
+    REPRESENTATION,
+    STATE,
+    SUMS,
+    UNFINISHED,
+    WEIGHTS,
+    ModelFolder,
+    write_sums,
+)
+from cadenza.presets import ARCHITECTURES
+from cadenza.score import DRUM_KIT, Score, make_notes
+from cadenza.training import train
+from music import tune, write_folder
+
+SECONDS = 1.0  # of processor time that refusing a file may take
+DAMAGES = 30  # of each kind, to each file
+KILLS = 50
+
+
+def _options(**changes: Any) -> TrainingOptions:
+    return TrainingOptions(**{"preset": "tiny", "epochs": 4.0, "graphs": ("fp32",), "base": None, **changes})
+
+
+@contextmanager
+def _refused_quickly(*names: str, match: str | None = None) -> Iterator[None]:
+    """Within it something is refused, in one sentence that names the file, in little time."""
+    start = time.process_time()
+    with pytest.raises(CadenzaError, match=match) as refused:
+        yield
+    assert time.process_time() - start < SECONDS
+    text = str(refused.value)
+    assert text.endswith(".") and "\n" not in text
+    assert all(name in text for name in names), text
+
+
+@pytest.fixture
+def copy(models: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
+    """A copy of a trained model, to be damaged."""
+
+    def copied(kind: str) -> Path:
+        return shutil.copytree(models[kind], tmp_path / f"copy of {kind}")
+
+    return copied
+
+
+# -- going on -------------------------------------------------------------------------------------
+
+IN_A_NEW_PROCESS = """
+import sys
+from pathlib import Path
+import torch
+import conftest
+from cadenza import presets
+from cadenza.training import TrainingOptions, train
+
+torch.set_num_threads(1)
+presets.PRESETS["tiny"] = conftest.TINY
+"""
+RESUME_ALL = """
+for out in sorted(Path(sys.argv[2]).iterdir()):
+    kind = out.name.split()[0]
+    options = TrainingOptions(preset="tiny", epochs=4.0, graphs=("fp32",), base=None, architecture=kind)
+    train(sys.argv[1], out, options, resume=True)
+"""
+
+
+def _python(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a script of these tests in a process of its own."""
+    source = Path(training.__file__).parents[1]
+    return subprocess.run(
+        [sys.executable, "-c", IN_A_NEW_PROCESS + script, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": f"{Path(__file__).parent}:{source}", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def _stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = training._Run._train_step
+
+    def interrupted(run: Any) -> None:
+        if run.learner.step == steps - 1:
+            signal.raise_signal(signal.SIGINT)
+        step(run)
+
+    monkeypatch.setattr(training._Run, "_train_step", interrupted)
+
+
+def test_a_run_goes_on_in_a_new_process_to_the_bit_within_an_epoch_and_between_two(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights, optimiser, random numbers, places in the data, and what was logged."""
+    within, between = 3, 5  # steps; the second one begins the next epoch
+    for kind in ARCHITECTURES:
+        train(folder, tmp_path / "whole" / kind, _options(architecture=kind))
+        for steps in (within, between):
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                _stop_after(steps, patch)
+                train(folder, tmp_path / "stopped" / f"{kind} {steps}", _options(architecture=kind))
+    epochs = [_facts(tmp_path / "stopped" / f"lstm {steps}")["stream"] for steps in (within, between)]
+    assert [max(draw // 5 for _, draw, _ in places) for places in epochs] == [0, 1]
+    done = _python(RESUME_ALL, folder, tmp_path / "stopped")
+    assert done.returncode == 0, done.stderr[-2000:]
+    for out in sorted((tmp_path / "stopped").iterdir()):
+        whole = tmp_path / "whole" / out.name.split()[0]
+        assert _facts(out) == _facts(whole)
+        for name in (STATE, WEIGHTS):
+            one, other = load_file(whole / name), load_file(out / name)
+            assert one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+        assert any(k.startswith("optimiser.") for k in load_file(out / STATE))
+
+
+def _facts(out: Path) -> dict[str, Any]:
+    """What a checkpoint tells beside tensors, without times."""
+    facts, _ = training._read_state(out / STATE)
+    facts["log"] = [
+        {k: v for k, v in line.items() if k not in ("seconds", "notes_per_second")} for line in facts["log"]
+    ]
+    return {k: v for k, v in facts.items() if k not in ("start", "seconds", "sha256")}
+
+
+def test_the_order_after_going_on_is_not_that_of_the_first_epoch() -> None:
+    scores = [tune(seed, bars=2) for seed in range(12)]
+
+    def stream() -> WindowStream:
+        return WindowStream(AugmentedScores(scores, NoteEvents(), None, seed=5), lanes=1, length=200)
+
+    whole = stream()
+    first = [whole.next_batch().events.tobytes() for _ in scores]
+    resumed = stream()
+    resumed.restore(json.loads(json.dumps(whole.state())))
+    second = [resumed.next_batch().events.tobytes() for _ in scores]
+    assert sorted(first) == sorted(second) and first != second
+
+
+# -- kills and full disks -------------------------------------------------------------------------
+
+KILL_WHILE_SAVING = """
+import os, random, signal, time
+from cadenza import training
+from cadenza.errors import ModelError
+from cadenza.model_folder import STATE, ModelFolder
+
+folder, out, kills = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+options = TrainingOptions(preset="tiny", epochs=1e5, graphs=("fp32",), base=None, architecture="gru")
+prepared = training.prepare(folder, options)
+
+def save_for_ever(ready):
+    run = training._Run(prepared, options, out)
+    if (out / STATE).exists():
+        run.restore()
+    while True:
+        run._train_step()
+        run.finish()
+        os.write(ready, b".")
+
+def what_there_is():
+    facts, _ = training._read_state(out / STATE)
+    try:
+        model = ModelFolder.open(out)
+    except ModelError as error:
+        assert "missing" in str(error), error  # rather than a mixture of two
+        return facts["step"], None
+    assert model.index is not None and model.digest and model.graph("fp32")
+    return facts["step"], model.config["steps"]
+
+rng, steps, without = random.Random(0), 0, 0
+for kill in range(kills):
+    reading, ready = os.pipe()
+    child = os.fork()
+    if child == 0:
+        save_for_ever(ready)
+    if kill == 0:
+        os.read(reading, 1)  # until there is something to lose
+    time.sleep(rng.uniform(0.03, 0.22))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.close(reading), os.close(ready)
+    before = steps
+    steps, of_model = what_there_is()
+    assert steps >= before, "a checkpoint was lost"
+    assert of_model is None or of_model <= steps
+    without += of_model is None
+print(steps, without, len(list(out.rglob("*.tmp"))))
+"""
+
+
+def test_fifty_kills_while_all_is_saved_leave_a_checkpoint_and_a_whole_model_or_none(
+    folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "model"
+    done = _python(KILL_WHILE_SAVING, folder, out, KILLS)
+    assert done.returncode == 0, done.stderr[-3000:]
+    steps, _, _ = map(int, done.stdout.split())
+    assert steps > KILLS / 5
+    options = _options(epochs=(steps + 2) * 0.4, architecture="gru")
+    train(folder, out, options, resume=True)
+    assert ModelFolder.open(out).config["steps"] > steps
+    assert len(Composer.from_pretrained(out).compose(bars=1, seed=1).score)
+    assert not list(out.rglob("*.tmp")) and not (out / UNFINISHED).exists()
+
+
+def test_a_kill_before_the_first_checkpoint_is_due_leaves_one_beside_the_model_kept(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        """As if at once."""
+
+    def killed(folder: Path, new: Path) -> None:
+        raise Killed
+
+    monkeypatch.setattr(training, "replace_model", killed)
+    with pytest.raises(Killed):
+        train(folder, tmp_path / "model", _options(), keep_best=True)
+    monkeypatch.undo()
+    train(folder, tmp_path / "model", _options(), resume=True, keep_best=True)
+    assert ModelFolder.open(tmp_path / "model").config["steps"]
+
+
+class _FailingCall:
+    """Fails at call number `at`, counted from 0."""
+
+    def __init__(self, call: Callable[..., Any], at: int, number: int) -> None:
+        self.call, self.at, self.number, self.calls = call, at, number, 0
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        self.calls += 1
+        if self.calls - 1 == self.at:
+            raise OSError(self.number, os.strerror(self.number))
+        return self.call(*arguments, **options)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory, folder: Path, tiny_presets: None) -> Iterator[Any]:
+    """A run that has written a checkpoint and a model."""
+    options = _options(graphs=("int8",), architecture="lstm")
+    prepared = training.prepare(folder, options)
+    run = training._Run(prepared, options, tmp_path_factory.mktemp("saved") / "model")
+    run._train_step()
+    run.finish()
+    yield run
+    run.stream.close()
+
+
+def _still_usable(run: Any) -> None:
+    """A checkpoint, and a model that is whole or none; and both can be written again."""
+    step, _ = training._read_state(run.out / STATE)
+    assert step["step"] >= 1
+    assert not list(run.out.glob("*.tmp")) and not list(run.out.glob(".*.tmp"))
+    if (run.out / CONFIG).exists():
+        Composer.from_pretrained(run.out).compose(bars=1, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("fsync", errno.EIO), ("replace", errno.EIO), ("replace", errno.EACCES)]
+)
+def test_a_failing_disk_is_told_and_leaves_what_can_be_used(
+    saved: Any, name: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting = _FailingCall(getattr(os, name), -1, number)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, name, counting)
+        saved.finish()
+    for at in range(0, counting.calls, 1 if number == errno.EACCES else 3):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, _FailingCall(getattr(os, name), at, number))
+            with pytest.raises(StorageError if number == errno.EIO else InputError, match="cannot be written"):
+                saved.finish()
+        _still_usable(saved)
+    saved.finish()
+    assert Composer.from_pretrained(saved.out)
+
+
+@pytest.mark.parametrize(
+    ("saves", "most"), [("finish", 0), ("finish", 1_000_000), *(("_write_model", n) for n in (0, 900, 50_000, 100_000))]
+)
+def test_a_full_disk_is_told_and_leaves_what_can_be_used(saved: Any, saves: str, most: int) -> None:
+    """Files of more than so many bytes cannot be written, by libraries neither."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = (saved.out / STATE).read_bytes()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+    try:
+        with pytest.raises(CadenzaError, match="cannot be written"):
+            getattr(saved, saves)()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (saved.out / STATE).read_bytes() == before
+    _still_usable(saved)
+
+
+def test_a_full_disk_where_graphs_are_made_small_is_told(saved: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("onnxruntime.quantization.quantize_dynamic", full)
+    with pytest.raises(StorageError, match="cannot be written"):
+        saved.finish()
+    _still_usable(saved)
+
+
+# -- damage ---------------------------------------------------------------------------------------
+
+
+def _use(folder: Path, name: str) -> None:
+    """Read a file of a model or of its checkpoint as those do that need it."""
+    if name == STATE:
+        training._read_state(folder / STATE)
+        return
+    model = ModelFolder.open(folder)
+    if name == WEIGHTS:
+        assert model.digest
+    elif name == INDEX:
+        assert model.index
+    elif name.startswith("graph-"):
+        model.graph(name.split("/")[0].removeprefix("graph-"))
+
+
+def _damaged(whole: bytes, seed: str) -> Iterator[bytes]:
+    """The content of a file, cut off here and there, and with single bits flipped."""
+    rng = random.Random(seed)
+    for cut in {0, 1, len(whole) - 1, *(rng.randrange(len(whole)) for _ in range(DAMAGES - 3))}:
+        yield whole[:cut]
+    places = [*range(8), *(rng.randrange(len(whole)) for _ in range(DAMAGES - 8))]
+    for place in places:
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << rng.randrange(8)
+        yield bytes(flipped)
+
+
+def test_every_cut_and_flipped_bit_is_refused(copy: Callable[[str], Path]) -> None:
+    broken = copy("lstm")
+    names = {path.relative_to(broken).as_posix() for path in broken.rglob("*") if path.is_file()}
+    read = {name for name in names if Path(name).suffix not in (".md", ".svg", ".jsonl")}
+    assert {CONFIG, REPRESENTATION, WEIGHTS, INDEX, STATE, SUMS} < read and len(read) > 12
+    for name in sorted(read):
+        whole = (broken / name).read_bytes()
+        for content in _damaged(whole, name):
+            (broken / name).write_bytes(content)
+            # If checksums are damaged, so is any file to which they belong.
+            with _refused_quickly(str(broken) if name == SUMS else str(broken / name)):
+                _use(broken, name)
+        (broken / name).write_bytes(whole)
+        _use(broken, name)
+
+
+USE_DAMAGED = """
+import random, shutil
+from cadenza import CadenzaError, Composer
+from cadenza.midi import midi_bytes, parse_midi
+from cadenza.model_folder import write_sums
+
+counts = {"composed": 0, "refused": 0}
+for model in map(Path, sys.argv[2:]):
+    for path in sorted(model.glob("graph-*/*.onnx")):
+        rng, whole = random.Random(path.name), path.read_bytes()
+        for n in range(int(sys.argv[1])):
+            content = bytearray(whole[: rng.randrange(len(whole))] if n % 4 == 0 else whole)
+            if n % 4 and content:  # most of all where it tells of nodes and shapes
+                content[rng.randrange(min(len(content), (300, 2000, len(content))[n % 3]))] ^= 1 << rng.randrange(8)
+            path.write_bytes(content)
+            write_sums(model)
+            print(path, n, flush=True)
+            try:
+                piece = Composer.from_pretrained(model, path.parent.name.removeprefix("graph-")).compose(bars=1, seed=1)
+                assert parse_midi(midi_bytes(piece.score)) == piece.score
+                counts["composed"] += 1
+            except CadenzaError as error:
+                assert str(model) in str(error) and str(error).endswith("."), error
+                counts["refused"] += 1
+        path.write_bytes(whole)
+print(counts)
+"""
+
+
+def test_damaged_graphs_whose_checksums_somebody_wrote_anew_compose_or_are_refused(
+    copy: Callable[[str], Path],
+) -> None:
+    """In a process of its own, for what runs graphs is not in Python."""
+    done = _python(USE_DAMAGED, 8, *(copy(kind) for kind in ("lstm", "transformer")))
+    assert done.returncode == 0, (done.stdout.splitlines()[-1:], done.stderr[-2000:])
+    assert "'composed': 0" not in done.stdout and "'refused': 0" not in done.stdout
+
+
+# -- files that somebody made to do harm ----------------------------------------------------------
+
+
+def _safetensors(header: Any, body: bytes = b"", length: int | None = None) -> bytes:
+    """A file of this header, whatever is in it, that says to be of this length."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + body
+
+
+def _tensor(start: int, end: int, shape: list[int], kind: str = "F32") -> dict[str, Any]:
+    return {"dtype": kind, "shape": shape, "data_offsets": [start, end]}
+
+
+def _pickled(sentinel: Path) -> bytes:
+    """What writes the sentinel when it is unpickled."""
+
+    class Harm:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.write_text, (sentinel, "harm")
+
+    return pickle.dumps(Harm())
+
+
+HOSTILE_TENSORS = {
+    "a header of 2^63 bytes": _safetensors({}, length=2**63),
+    "a header of 2^64 - 1 bytes": _safetensors({}, length=2**64 - 1),
+    "a header of 100 MB, of which little is there": _safetensors({}, length=100_000_000),
+    "a deep header": _safetensors(b"[" * 100_000),
+    "no JSON": _safetensors(b"{'a': 1}"),
+    "a header that is no object": _safetensors([1, 2]),
+    "overlapping offsets": _safetensors({"a": _tensor(0, 8, [2]), "b": _tensor(4, 12, [2])}, bytes(12)),
+    "a gap": _safetensors({"a": _tensor(0, 4, [1]), "b": _tensor(8, 12, [1])}, bytes(12)),
+    "offsets that end before they begin": _safetensors({"a": _tensor(8, 0, [2])}, bytes(8)),
+    "offsets beyond the end": _safetensors({"a": _tensor(0, 2**40, [2**38])}, bytes(8)),
+    "a shape that overflows": _safetensors({"a": _tensor(0, 4, [2**32, 2**32])}, bytes(4)),
+    "tensors of no size": _safetensors({str(n): _tensor(0, 0, [0, 2**40]) for n in range(1000)}),
+    "100,000 entries": _safetensors({f"t{n}": _tensor(4 * n, 4 * n + 4, [1]) for n in range(100_000)}, bytes(400_000)),
+    "a name twice": _safetensors(
+        b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},'
+        b' "a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}',
+        bytes(8),
+    ),
+    "an unknown type": _safetensors({"a": _tensor(0, 4, [1], "X32")}, bytes(4)),
+}
+
+
+def _uses(broken: Path, folder: Path) -> dict[str, Callable[[], object]]:
+    """What reads each file of tensors."""
+    options = _options(epochs=3.0, architecture="lstm")
+    return {
+        WEIGHTS: lambda: train(folder, broken / "new", _options(base=broken)),
+        INDEX: lambda: ModelFolder.open(broken).index,
+        STATE: lambda: train(folder, broken, options, resume=True),
+    }
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, INDEX, STATE])
+def test_hostile_files_of_tensors_are_refused_quickly(copy: Callable[[str], Path], folder: Path, name: str) -> None:
+    broken = copy("lstm")
+    use, whole = _uses(broken, folder)[name], (broken / name).read_bytes()
+    for content in [*HOSTILE_TENSORS.values(), whole + b"more"]:
+        (broken / name).write_bytes(content)
+        write_sums(broken)
+        with _refused_quickly(str(broken / name)):
+            use()
+    with (broken / name).open("wb") as file:
+        file.write(_safetensors(b"{" + b" " * (100_000_000 - 2) + b"}"))
+    write_sums(broken)
+    with _refused_quickly(str(broken / name)):
+        use()
+
+
+def _changed(tensors: dict[str, torch.Tensor], what: str) -> dict[str, torch.Tensor]:
+    """Tensors of a file of which one is not what it should be."""
+    name = max(tensors, key=lambda each: (tensors[each].dtype.is_floating_point, tensors[each].numel(), each))
+    tensor = tensors[name]
+    if what == "nan" or what == "inf":
+        other = tensor.clone()
+        other.view(-1)[3] = float(what)
+    elif what == "shape":
+        other = tensor.reshape(-1)[:-1].clone()
+    elif what == "turned":
+        other = tensor.T.contiguous()[:, :1].clone()
+    elif what == "scalar":
+        other = torch.tensor(1.0)
+    else:
+        return {k: v for k, v in tensors.items() if k != name}
+    return tensors | {name: other}
+
+
+@pytest.mark.parametrize("what", ["nan", "inf", "shape", "turned", "scalar", "missing"])
+def test_weights_that_are_no_numbers_or_of_other_shapes_are_refused(
+    copy: Callable[[str], Path], folder: Path, what: str
+) -> None:
+    broken = copy("lstm")
+    (broken / WEIGHTS).write_bytes(save_tensors(_changed(load_file(broken / WEIGHTS), what)))
+    write_sums(broken)
+    with _refused_quickly(str(broken / WEIGHTS)):
+        train(folder, broken / "new", _options(base=broken))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "what"),
+    [
+        *((prefix, what) for prefix in ("model.", "optimiser.", "best.", "state.") for what in ("shape", "missing")),
+        *((prefix, "scalar") for prefix in ("model.", "optimiser.", "random.")),
+    ],
+)
+def test_checkpoints_with_other_tensors_are_refused(
+    copy: Callable[[str], Path], folder: Path, prefix: str, what: str
+) -> None:
+    broken = copy("lstm")
+    options = TrainingOptions(preset="tiny", architecture="lstm")
+    facts, tensors = training._read_state(broken / STATE)
+    some = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    others = {name: tensor for name, tensor in tensors.items() if name not in some} | _changed(some, what)
+    told = {"training": json.dumps(facts | {"sha256": training._NO_SUM})}
+    (broken / STATE).write_bytes(training._with_sum(save_tensors(others, told)))
+    with _refused_quickly(str(broken / STATE)):
+        train(folder, broken, options, resume=True)
