@@ -144,13 +144,60 @@ def test_composing_needs_no_torch() -> None:
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def test_nothing_is_pickled() -> None:
-    for name, tree in _modules().items():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                assert not {a.name for a in node.names} & {"pickle", "joblib", "dill", "shelve"}, name
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                assert (node.value.id, node.attr) not in {("torch", "load"), ("torch", "save")}, name
+RUNS_WHAT_IT_READS = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+
+
+def _runs_what_it_reads(node: ast.AST) -> bool:
+    """Whether code that lies in a file could be run by this: pickles, and texts taken for programs."""
+    if isinstance(node, ast.Import):
+        return any(each.name.split(".")[0] in RUNS_WHAT_IT_READS for each in node.names)
+    if isinstance(node, ast.ImportFrom):
+        names = {each.name for each in node.names} if node.module in ("torch", "numpy") else set()
+        return (node.module or "").split(".")[0] in RUNS_WHAT_IT_READS or bool(names & {"load", "save"})
+    if not isinstance(node, ast.Call):
+        return False
+    called, given = ast.unparse(node.func), {each.arg: each.value for each in node.keywords}
+    plain = isinstance(given.get("allow_pickle"), ast.Constant) and not given["allow_pickle"].value
+    return (
+        called in ("eval", "exec", "compile", "__import__", "torch.load", "torch.save")
+        or called.endswith("read_pickle")
+        or (called in ("np.load", "numpy.load") and not plain)
+        or ("allow_pickle" in given and not plain)
+    )
+
+
+def test_no_file_is_run_or_unpickled() -> None:
+    for folder in (SOURCE, ROOT / "tools", ROOT / "benchmarks"):
+        for path in folder.rglob("*.py"):
+            found = [node for node in ast.walk(ast.parse(path.read_text())) if _runs_what_it_reads(node)]
+            assert not found, f"{path}: {ast.unparse(found[0])}"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pickle",
+        "from marshal import loads",
+        "import joblib.numpy_pickle",
+        "from torch import load",
+        "torch.load(path, weights_only=True)",
+        "np.load(path)",
+        "np.load(path, allow_pickle=True)",
+        "np.lib.format.read_array(file, allow_pickle=wanted)",
+        "pandas.read_pickle(path)",
+        "eval(text)",
+        "exec(text)",
+    ],
+)
+def test_what_runs_what_it_reads_is_seen(code: str) -> None:
+    assert any(_runs_what_it_reads(node) for node in ast.walk(ast.parse(code)))
+    for harmless in (
+        "model.eval()",
+        "np.load(path, allow_pickle=False)",
+        "json.loads(text)",
+        "re.compile(text)",
+    ):
+        assert not any(_runs_what_it_reads(node) for node in ast.walk(ast.parse(harmless)))
 
 
 def test_every_bundled_piece_is_listed_credited_and_usable() -> None:

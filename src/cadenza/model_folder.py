@@ -33,13 +33,13 @@ from cadenza.repertoire import Repertoire
 from cadenza.runtime import GraphModel
 from cadenza.sampling import SamplingOptions
 from cadenza.score import GM_INSTRUMENTS
-from cadenza.tokens import NotesAndChords
+from cadenza.tokens import NotesAndChords, checked_name
 
 FORMAT_VERSION = 8
 CONFIG, REPRESENTATION, WEIGHTS = "config.json", "representation.json", "model.safetensors"
 INDEX, SUMS = "originality.safetensors", "SHA256SUMS"
 LOG, CURVE, CARD, STATE = "training-log.jsonl", "loss.svg", "README.md", "training-state.safetensors"
-UNFINISHED = "unfinished"
+UNFINISHED, PRECISIONS = "unfinished", ("fp32", "int8")
 _SUM = re.compile(r"([0-9a-f]{64})  ([\w./-]+)\n")
 _MOST_SUMS = 2**16  # bytes of checksums, far above those of any preset
 
@@ -126,13 +126,13 @@ def representation_from(data: dict[str, Any]) -> Representation:
     if kind not in kinds:
         raise ModelError(f"unknown representation {kind!r}; update cadenza.")
     if kind == "notes-and-chords":
-        options["vocabulary"] = tuple(map(str, options["vocabulary"]))
+        options["vocabulary"] = tuple(map(checked_name, options["vocabulary"]))
     else:
         options["styles"] = tuple(map(str, options["styles"]))
     return kinds[kind](**options)
 
 
-_WRONG_VALUES = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+_WRONG_VALUES = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -179,8 +179,8 @@ class ModelFolder:
         folder = cls(path, config, representation, repertoire, character, styles, sums)
         try:
             SamplingOptions(**folder.sampling)
-            if not isinstance(config["graphs"], list):
-                raise TypeError("precisions are a list")
+            if not isinstance(config["graphs"], list) or not set(config["graphs"]) <= set(PRECISIONS):
+                raise ValueError("unknown precisions")
             _ = folder.usual, folder.baseline, folder.is_mostly_pitched
         except (*_WRONG_VALUES, InputError) as error:
             raise _damaged(path / CONFIG) from error
@@ -225,10 +225,10 @@ class ModelFolder:
         """The graphs of one precision, "int8" or "fp32"."""
         if precision not in self.precisions:
             raise ModelError(f"{self.path}: has no {precision} graphs, only {', '.join(self.precisions)}.")
-        for name in self.sums:
-            if name.startswith(f"graph-{precision}/"):
-                self.checked(name)
-        return GraphModel(self.path / f"graph-{precision}", self.representation.schema, threads)
+        folder = self.path / f"graph-{precision}"
+        for path in sorted(folder.glob("*.onnx")):
+            self.checked(f"{folder.name}/{path.name}")
+        return GraphModel(folder, self.representation.schema, threads)
 
     @cached_property
     def digest(self) -> str:

@@ -166,7 +166,10 @@ class Baseline:
     def from_dict(cls, data: dict[str, Any]) -> Baseline:
         """Inverse of `asdict`; raises KeyError, TypeError or ValueError if it is damaged."""
         (a, b), (c, d) = data["notes"], data["share"]
-        return cls(int(data["pieces"]), (float(a), float(b)), (float(c), float(d)))
+        found = cls(int(data["pieces"]), (float(a), float(b)), (float(c), float(d)))
+        if not np.isfinite([*found.notes, *found.share]).all():
+            raise ValueError("no numbers")
+        return found
 
     def is_exceeded_by(self, found: Originality) -> bool:
         """Whether a piece may be memorised: what 95 in 100 pieces by people share is shorter."""
@@ -256,7 +259,15 @@ class Index:
             pieces = tuple(map(str, facts["pieces"]))
             found = cls(pieces, **arrays, stride=int(facts["stride"]), bits=int(facts["bits"]))
             found._check()
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
+        except (
+            OSError,
+            SafetensorError,
+            KeyError,
+            TypeError,
+            ValueError,
+            RecursionError,
+            OverflowError,
+        ) as error:
             raise ModelError(f"{path}: damaged; restore the file or train again.") from error
         return found
 

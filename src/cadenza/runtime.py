@@ -323,7 +323,10 @@ def _session(path: Path, options: Any) -> Any:
     try:
         data = path.read_bytes()
         check_graph(data)
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        # Without a fallback, of which there is none here, and which is told on standard output.
+        return onnxruntime.InferenceSession(
+            data, options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
     except Exception as error:  # onnxruntime raises a class of its own for each kind of damage
         raise _unusable(path) from error
 

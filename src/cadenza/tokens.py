@@ -45,6 +45,14 @@ def pitch_of_name(name: str) -> int:
     return _NATURALS[name[0]] + sharp + 12 * (int(name[1 + sharp :]) + 1)
 
 
+def checked_name(name: str) -> str:
+    """The name of a note or a chord; raises KeyError, IndexError or ValueError if it is none."""
+    pitches = [pitch_of_name(part) for part in name.split("+")]
+    if not all(0 <= pitch < 128 for pitch in pitches) or "+".join(map(pitch_name, pitches)) != name:
+        raise ValueError("no name of keys that there are")
+    return name
+
+
 @dataclass(frozen=True)
 class NotesAndChords:
     """Note and chord names as events of one field; value 0 stands for names that the corpus lacks."""
