@@ -156,8 +156,8 @@ def _runs_what_it_reads(node: ast.AST) -> bool:
         return (node.module or "").split(".")[0] in RUNS_WHAT_IT_READS or bool(names & {"load", "save"})
     if not isinstance(node, ast.Call):
         return False
-    called, given = ast.unparse(node.func), {each.arg: each.value for each in node.keywords}
-    plain = isinstance(given.get("allow_pickle"), ast.Constant) and not given["allow_pickle"].value
+    called, given = ast.unparse(node.func), {each.arg: ast.unparse(each.value) for each in node.keywords}
+    plain = given.get("allow_pickle") == "False"
     return (
         called in ("eval", "exec", "compile", "__import__", "torch.load", "torch.save")
         or called.endswith("read_pickle")
