@@ -113,10 +113,10 @@ for out in sorted(Path(sys.argv[2]).iterdir()):
 
 def _python(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Run a script of these tests in a process of its own."""
-    source = Path(training.__file__).parents[1]
+    paths = (Path(__file__).parent, Path(training.__file__).parents[1])
     return subprocess.run(
         [sys.executable, "-c", IN_A_NEW_PROCESS + script, *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": f"{Path(__file__).parent}:{source}", "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,

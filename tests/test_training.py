@@ -389,6 +389,9 @@ for kind in sorted(out.iterdir()):
 """
 
 
+PATHS = (Path(__file__).parent, Path(training.__file__).parents[1])  # of these tests, and of what they test
+
+
 def _in_two_processes(script: str, folder: Path, out: Path, restarts: int = 0) -> None:
     path = out.parent / "run.py"
     path.write_text(IN_PROCESSES + script)
@@ -396,7 +399,7 @@ def _in_two_processes(script: str, folder: Path, out: Path, restarts: int = 0) -
     restarting = (f"--max-restarts={restarts}", "--monitor-interval=0.1")
     done = subprocess.run(
         [*torchrun, *restarting, str(path), str(folder), str(out)],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, PATHS)), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
