@@ -5,17 +5,21 @@ Sources: OWASP cheat sheets on CSRF, file upload and HTTP headers.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 import json
+import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 MAX_JSON_BYTES = 2**20
+BODY_SECONDS, BODY_RATE = 30.0, 2**14  # to wait for a body in all, and longer by its bytes at this rate
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 HEADERS = {
     "x-content-type-options": "nosniff",
@@ -50,7 +54,10 @@ class Guard:
         if refusal:
             await _answer(send, *refusal)
             return
-        await self._pass(scope, receive, send, self._most(headers))
+        try:
+            await self._pass(scope, receive, send, self._most(headers))
+        except ClientDisconnect:
+            return  # nobody is there to be answered
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
         if not self._is_known(_host(headers.get("host", ""))):
@@ -61,6 +68,9 @@ class Guard:
                 return 403, "another page asked for this; open the studio's own."
         if self.token is not None and _is_secret(scope["path"]) and not self._knows_token(headers):
             return 401, "this studio asks for its token; open the address that it told when it started."
+        if "transfer-encoding" in headers and ("content-length" in headers or scope["http_version"] == "1.0"):
+            # What proxies take for the end of such a request may be another place than what we do (RFC 9112, 6.1).
+            return 400, "the length of what was sent is told in two ways; send a length or chunks."
         length = headers.get("content-length", "0")
         if not (length.isdecimal() and length.isascii() and len(length) < 20):
             return 400, "the length of what was sent is no number."
@@ -81,18 +91,32 @@ class Guard:
         return hmac.compare_digest(given.encode("latin-1", "replace"), (self.token or "").encode())
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send, most: int) -> None:
-        size = 0
+        size, waited = 0, 0.0
+        is_read = False  # all that was sent, or as much as is wanted of it
 
         async def counted() -> Message:
-            nonlocal size
-            message = await receive()
+            nonlocal size, waited, is_read
+            if is_read:
+                return await receive()
+            start = time.monotonic()
+            try:
+                async with asyncio.timeout(BODY_SECONDS + size / BODY_RATE - waited):
+                    message = await receive()
+            except TimeoutError as error:
+                raise HTTPException(
+                    408, "what was to be sent did not come in time; send it again."
+                ) from error
+            waited += time.monotonic() - start
             size += len(message.get("body", b""))
             if size > most:
                 raise HTTPException(413, _too_long(most))
+            is_read = not message.get("more_body", False)
             return message
 
         async def with_headers(message: Message) -> None:
+            nonlocal is_read
             if message["type"] == "http.response.start":
+                is_read = True
                 message["headers"] = [*message["headers"], *_encoded(HEADERS)]
             await send(message)
 

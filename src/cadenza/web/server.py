@@ -3,7 +3,8 @@
     cadenza serve
 
 It composes and trains nothing itself: that is what its worker processes do. What is refused is told in a sentence with
-the status that HTTP has for it: 404 unknown, 409 not now, 413 too large, 422 not understood, 429 too much waits.
+the status that HTTP has for it: 404 unknown, 409 not now, 413 too large, 422 not understood, 429 too much waits, 503
+the disk is full or fails.
 """
 
 from __future__ import annotations
@@ -26,14 +27,15 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from starlette.background import BackgroundTask
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.types import Scope
 
 from cadenza.audio import has_libraries
 from cadenza.controls import SCALES
-from cadenza.errors import CadenzaError, InputError, ModelError
+from cadenza.errors import CadenzaError, InputError, ModelError, StorageError
 from cadenza.export import WRITERS, write_score
 from cadenza.midi import read_midi
 from cadenza.model_folder import CARD, ModelFolder, bundled_corpus, bundled_model
@@ -57,7 +59,9 @@ MAX_STUDIO_BARS, MAX_STUDIO_SECONDS = 256, 600.0
 MAX_HOURS = 24.0 * 366
 MAX_NOTICE = 2**53  # the largest number that a page can tell
 MAX_MINUTES = 24 * 60.0
-MAX_UPLOADS = 2_000  # files in one request
+MAX_UPLOADS = 250  # files in one request
+HELD_BYTES = 2**16  # of each in memory, while they come; a longer one is a file
+MAX_SENTENCE = 500  # characters of a refusal, which may tell what was sent
 NOTICE_SECONDS = 0.05  # between looks for what a job tells
 KEEP_ALIVE_SECONDS = 15.0
 PAGE = Path(__file__).parent / "page"
@@ -70,7 +74,18 @@ MEDIA = {
     ".json": "application/json",
 }
 
+
+def _text(text: str) -> str:
+    """Text that can be written; JSON may hold halves of characters, which cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("is no text") from error
+    return text
+
+
 Name = Annotated[str, StringConstraints(min_length=1, max_length=120, strip_whitespace=True)]
+Text = Annotated[str, AfterValidator(_text)]
 
 
 class Named(BaseModel):
@@ -93,17 +108,17 @@ class Music(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     use: Literal["prompt", "infill", "vary", "humanise", "orchestrate"]
-    file: str | None = None
-    piece: str | None = None
+    file: Text | None = None
+    piece: Text | None = None
 
 
 class ComposeRequest(BaseModel):
     """What to compose. options: those of `cadenza.ComposeOptions`."""
 
     model_config = ConfigDict(extra="forbid")
-    model: str = BUNDLED
+    model: Text = BUNDLED
     name: Name = "Piece"
-    options: dict[str, bool | int | float | str | None] = Field(default_factory=dict)
+    options: dict[Text, bool | int | float | Text | None] = Field(default_factory=dict)
     music: Music | None = None
 
 
@@ -111,7 +126,7 @@ class TrainRequest(BaseModel):
     """What to learn from, and how."""
 
     model_config = ConfigDict(extra="forbid")
-    set: str
+    set: Text
     name: Name = "My model"
     architecture: Literal["lstm", "gru", "transformer"] | None = None
     minutes: float = Field(3.0, gt=0, le=MAX_MINUTES)
@@ -242,9 +257,10 @@ class _Page(StaticFiles):
 
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:
-    statuses = {NotFoundError: 404, TooLargeError: 413, InputError: 422}
+    statuses = {NotFoundError: 404, TooLargeError: 413, InputError: 422, StorageError: 503}
     status = next((number for kind, number in statuses.items() if isinstance(error, kind)), 500)
-    return JSONResponse({"detail": str(error)}, status)
+    headers = {"retry-after": "10"} if status == 503 else None
+    return JSONResponse({"detail": str(error)[:MAX_SENTENCE]}, status, headers)
 
 
 async def _not_understood(_: Request, error: Exception) -> JSONResponse:
@@ -254,7 +270,7 @@ async def _not_understood(_: Request, error: Exception) -> JSONResponse:
         f"{'.'.join(str(part) for part in each['loc'][1:]) or 'the request'}: {each['msg']}"
         for each in error.errors()
     )
-    return JSONResponse({"detail": "; ".join(found)}, 422)
+    return JSONResponse({"detail": "; ".join(found)[:MAX_SENTENCE]}, 422)
 
 
 # -- what there is --------------------------------------------------------------------------------
@@ -377,7 +393,7 @@ def _add_sets(app: FastAPI, studio: Studio) -> None:
     async def add_files(id_: str, request: Request) -> Row:
         """Add the parts named `file` of a form: MIDI files and zips. A name may hold a folder, which is its style."""
         await run_in_threadpool(_refuse_while_learned_from, studio, id_)
-        async with request.form(max_files=MAX_UPLOADS, max_fields=10) as form:
+        async with _form(request) as form:
             parts = [part for part in form.getlist("file") if isinstance(part, UploadFile)]
             if not parts:
                 raise HTTPException(422, "the form has no part named `file`; send the files under that name.")
@@ -409,6 +425,26 @@ def _add_sets(app: FastAPI, studio: Studio) -> None:
         _refuse_while_learned_from(studio, set_id)
         store.delete_file(id_)
         judge(store, studio.reader, set_id)
+
+
+class _FormParser(MultiPartParser):
+    spool_max_size = HELD_BYTES
+
+
+@asynccontextmanager
+async def _form(request: Request) -> AsyncIterator[FormData]:
+    """What a form holds; empty if it is of another kind."""
+    form = FormData()
+    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        parser = _FormParser(request.headers, request.stream(), max_files=MAX_UPLOADS, max_fields=10)
+        try:
+            form = await parser.parse()
+        except MultiPartException as error:
+            raise HTTPException(400, f"the form cannot be read ({error.message.rstrip('.')}).") from error
+    try:
+        yield form
+    finally:
+        await form.close()
 
 
 def _refuse_while_learned_from(studio: Studio, set_id: str) -> None:

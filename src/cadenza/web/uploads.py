@@ -30,6 +30,7 @@ MAX_FILE_BYTES = 8 * 2**20
 MAX_SET_BYTES = 256 * 2**20
 MAX_SET_FILES = 5_000
 MAX_ZIP_ENTRIES = 20_000
+MAX_ZIP_LIST_BYTES = 4 * 2**20  # of a zip's list of entries, which is read before they can be counted
 READ_SECONDS = 20.0  # for one file
 READ_BYTES = 2 * 2**30  # of address space for the process that reads
 FAULTS_OF_ZIPS = (
@@ -40,6 +41,7 @@ FAULTS_OF_ZIPS = (
     EOFError,
     OSError,
     ValueError,
+    MemoryError,  # a dictionary of gigabytes is asked for
 )
 
 
@@ -66,18 +68,56 @@ def unpacked(name: str, file: IO[bytes]) -> Iterator[Upload]:
         yield _upload(name, _limited(file))
         return
     try:
-        with zipfile.ZipFile(file) as archive:
+        with _listed(name, file) as archive:
             entries = [entry for entry in archive.infolist() if _is_wanted(entry)]
             if len(archive.infolist()) > MAX_ZIP_ENTRIES or len(entries) > MAX_SET_FILES:
-                raise TooLargeError(f"{name}: has too many files; at most {MAX_SET_FILES:,} are taken.")
+                raise _too_many(name)
             for entry in entries:
                 with archive.open(entry) as packed:
                     content = _limited(packed)
                 yield _upload(entry.filename, content)
     except FAULTS_OF_ZIPS as error:
         raise InputError(
-            f"{name}: cannot be unpacked ({error}); pack it again without a password."
+            f"{name}: cannot be unpacked ({error or 'too large'}); pack it again without a password."
         ) from error
+
+
+def _listed(name: str, file: IO[bytes]) -> zipfile.ZipFile:
+    """A zip whose list of entries has been read, unless that is too long, whatever the zip says of its number."""
+    reading = _Frugal(file, MAX_ZIP_LIST_BYTES)
+    try:
+        archive = zipfile.ZipFile(reading)  # type: ignore[call-overload]
+    except _TooMuchError as error:
+        raise _too_many(name) from error
+    reading.most = None
+    return archive
+
+
+def _too_many(name: str) -> TooLargeError:
+    return TooLargeError(f"{name}: has too many files; at most {MAX_SET_FILES:,} are taken.")
+
+
+class _TooMuchError(Exception):
+    """More is read than may be."""
+
+
+class _Frugal:
+    """A file of which at most so many bytes may be read; None stands for all."""
+
+    def __init__(self, file: IO[bytes], most: int | None) -> None:
+        self.file, self.most = file, most
+
+    def read(self, size: int = -1) -> bytes:
+        if self.most is None:
+            return self.file.read(size)
+        content = self.file.read(min(size, self.most + 1) if size >= 0 else self.most + 1)
+        self.most -= len(content)
+        if self.most < 0:
+            raise _TooMuchError
+        return content
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
 
 
 def _parts(path: str) -> tuple[str, ...]:
