@@ -6,10 +6,13 @@ What is refused and told without a running server is in `test_web`.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
+import resource
 import select
+import signal
 import socket
 import sqlite3
 import struct
@@ -17,7 +20,6 @@ import sys
 import threading
 import time
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import fields
@@ -31,12 +33,17 @@ import uvicorn
 from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
+from cadenza.errors import StorageError
+from cadenza.model_folder import CONFIG
 from cadenza.options import ComposeOptions
 from cadenza.web import guard, serving
+from cadenza.web import store as stores
 from cadenza.web.guard import LOOPBACK, Guard
 from cadenza.web.server import create_app
+from cadenza.web.store import COMPOSE, QUEUED, RUNNING, TRAIN, NotFoundError, Store, new_id
 from cadenza.web.uploads import MAX_SET_BYTES
-from studio import Studio, midi_of, new_set, send, zipped
+from cadenza.web.worker import Worker
+from studio import Studio, children, is_alive, midi_of, new_set, send, zipped
 
 MOST_MEMORY = 64 * 2**20
 PATIENCE = 30.0  # before a test gives up, which is no measure of speed
@@ -816,10 +823,17 @@ def test_who_goes_on_sending_after_the_answer_is_given_up(impatient: Callable[[A
         line.sendall(b"POST /early HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
         assert _answer(line)[0] == 200
         deadline = time.monotonic() + PATIENCE
-        with pytest.raises(ConnectionError):
-            while time.monotonic() < deadline:
-                line.sendall(b"1\r\na\r\n")
-                time.sleep(0.01)
+        while _is_taken(line, b"1\r\na\r\n"):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def _is_taken(line: socket.socket, part: bytes) -> bool:
+    try:
+        line.sendall(part)
+    except ConnectionError:
+        return False
+    return True
 
 
 def test_who_does_not_read_is_given_up(impatient: Callable[[Any], _Served]) -> None:
@@ -835,3 +849,249 @@ def _until(holds: Callable[[], bool], patience: float = PATIENCE) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+# -- what fails -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(tmp_path / "data")
+
+
+@pytest.fixture
+def client(store: Store) -> Iterator[TestClient]:
+    """A server without workers, over a store of its own."""
+    app = create_app(store.root, works=False)
+    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as found:
+        yield found
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Iterator[Studio]:
+    found = Studio(tmp_path / "data")
+    try:
+        yield found
+        assert "Traceback" not in found.log.read_text()
+    finally:
+        found.stop()
+
+
+LONG = {"options": {"bars": 256, "num": 8}}
+SHORT = {"options": {"bars": 2, "num": 2}}
+
+
+def _kill_composers(studio: Studio) -> None:
+    for process in children(studio.process.pid, "compose"):
+        os.kill(process, signal.SIGKILL)
+
+
+def test_a_job_that_kills_its_workers_ends_with_a_reason_and_the_next_one_works(studio: Studio) -> None:
+    job = studio.client.post("/api/compose", json=LONG).json()["id"]
+    for tries in range(1, stores.MAX_TRIES + 1):
+        studio.until(job, lambda row, n=tries: row["state"] == RUNNING and row["tries"] == n)  # type: ignore[misc]
+        _kill_composers(studio)
+    ended = studio.ended(job)
+    assert ended["state"] == "failed" and "killed" in ended["reason"]
+    following = studio.client.post("/api/compose", json=SHORT).json()["id"]
+    assert studio.ended(following)["state"] == "done"
+
+
+def _kept(data: Path) -> list[str]:
+    """Files of sets and pieces, and all that is temporary."""
+    folders = ("sets", "pieces", "temporary")
+    return sorted(path.name for name in folders for path in (data / name).rglob("*") if path.is_file())
+
+
+def test_what_waits_goes_on_after_the_servers_death_and_nothing_else_is_left(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    first = Studio(data)
+    jobs = [first.client.post("/api/compose", json=SHORT).json()["id"] for _ in range(4)]
+    workers = children(first.process.pid, "compose")
+    first.stop(signal.SIGKILL)
+    left = [
+        data / "pieces" / f"{new_id()}.mid",
+        data / "pieces" / f".{new_id()}.mid.aaaa.tmp",
+        data / "sets" / new_id() / "bach" / f"{new_id()}.mid",
+        data / "models" / new_id() / "config.json",
+        data / "libraries" / new_id() / "index",
+        data / "temporary" / "tmp1" / "upload.mid",
+    ]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"MThd")
+    second = Studio(data)
+    try:
+        assert [second.ended(job)["state"] for job in jobs] == ["done"] * 4
+        pieces = second.client.get("/api/pieces").json()
+        assert len(pieces) == 8
+        assert _kept(data) == sorted(f"{piece['id']}.mid" for piece in pieces)
+        assert not any(path.exists() for path in left)
+        _until(lambda: not any(is_alive(worker) for worker in workers))
+    finally:
+        second.stop()
+
+
+def test_sweeping_takes_nothing_that_is_known(store: Store) -> None:
+    id_ = store.add_set("mine")["id"]
+    store.add_file(id_, "a.mid", "bach", midi_of(1), {"verdict": "ok"})
+    store.add_piece(midi_of(2), model_id="x", name="x", number=1, sample=False, request={}, sidecar={})
+    training, ended = (store.add_job(TRAIN, {"set": id_})["id"] for _ in range(2))
+    store.end(ended, "failed")
+    for job in (training, ended):
+        store.folder_of_model(job).mkdir()
+    before = _kept(store.root)
+    store.sweep()
+    assert _kept(store.root) == before and len(before) == 2
+    assert store.folder_of_model(training).exists() and not store.folder_of_model(ended).exists()
+
+
+def test_a_training_whose_process_was_killed_too_often_leaves_its_model(store: Store) -> None:
+    id_ = store.add_job(TRAIN, {"set": store.add_set("mine")["id"], "name": "Mine"})["id"]
+    store.folder_of_model(id_).mkdir()
+    (store.folder_of_model(id_) / CONFIG).write_text("{}")
+    for _ in range(stores.MAX_TRIES):
+        store.claim(TRAIN, "train-0")
+        failed = store.recover("train-0")
+    Worker(store, os.getppid())._announce_model(failed[0])
+    assert [model["id"] for model in store.models()] == [id_]
+
+
+def test_a_full_disk_is_told_and_nothing_is_half_written(studio: Studio) -> None:
+    id_ = new_set(studio.client)
+    before = _kept(studio.log.with_suffix(""))
+    limits = resource.prlimit(studio.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(studio.process.pid, resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        for answer in (
+            send(studio.client, id_, ("a.mid", midi_of(1))),
+            send(studio.client, id_, ("a.zip", zipped({"a.mid": bytes(2**20)}))),
+            studio.client.post("/api/sets", json={"name": "x"}),
+            studio.client.post("/api/compose", json=SHORT),
+        ):
+            assert answer.status_code == 503 and answer.headers["retry-after"]
+            assert "make room" in answer.json()["detail"]
+        assert studio.client.get("/api/sets").status_code == 200
+        assert _kept(studio.log.with_suffix("")) == before
+    finally:
+        resource.prlimit(studio.process.pid, resource.RLIMIT_FSIZE, limits)
+    told = send(studio.client, id_, ("a.mid", midi_of(1))).json()
+    assert [file["verdict"] for file in told["files"]] == ["ok"]
+    job = studio.client.post("/api/compose", json=SHORT).json()["id"]
+    assert studio.ended(job)["state"] == "done"
+
+
+def test_a_disk_that_fills_while_a_piece_is_kept_leaves_neither_row_nor_file(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    values = {"model_id": "x", "name": "x", "number": 1, "sample": False, "request": {}, "sidecar": {}}
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(StorageError, match="make room"):
+            store.add_piece(midi_of(1), **values)
+    assert store.pieces(10) == [] and _kept(store.root) == []
+    kept = store.add_piece(midi_of(1), **values)
+    assert _kept(store.root) == [f"{kept['id']}.mid"]
+
+
+def test_a_piece_whose_row_cannot_be_kept_leaves_no_file(store: Store) -> None:
+    with pytest.raises(NotFoundError):
+        store.add_piece(midi_of(1), model_id=None, name="x", number=1, sample=False, request={}, sidecar={})
+    assert _kept(store.root) == []
+
+
+def test_a_database_that_is_locked_for_a_while_is_waited_for(studio: Studio) -> None:
+    job = studio.client.post("/api/compose", json=LONG).json()["id"]
+    studio.until(job, lambda row: row["state"] == RUNNING)
+    with closing(sqlite3.connect(studio.log.with_suffix("") / "studio.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        answers: list[int] = []
+        asking = threading.Thread(
+            target=lambda: answers.append(studio.client.post("/api/sets", json={"name": "x"}).status_code)
+        )
+        asking.start()
+        assert _ask(studio, _head(studio, "GET /"))[0] == 200  # the page needs no database
+        time.sleep(1.5)
+        assert not answers
+        other.execute("COMMIT")
+        asking.join(PATIENCE)
+    assert answers == [201]
+    studio.client.post(f"/api/jobs/{job}/stop")
+    assert studio.ended(job)["state"] == "stopped"
+
+
+@pytest.mark.parametrize("mode", ["NORMAL", "EXCLUSIVE"])
+def test_a_database_that_stays_locked_is_told(
+    client: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """Locked against writing; or against all, as programs that repair databases do it."""
+    job = client.post("/api/compose", json=SHORT).json()["id"]
+    monkeypatch.setattr(stores, "WAIT_SECONDS", 0.1)
+    with closing(sqlite3.connect(store.root / "studio.db", isolation_level=None)) as other:
+        other.execute(f"PRAGMA locking_mode = {mode}")
+        other.execute("BEGIN EXCLUSIVE")
+        other.execute("UPDATE jobs SET tries = 0")
+        answer = client.post("/api/sets", json={"name": "x"})
+        assert answer.status_code == 503 and answer.headers["retry-after"]
+        assert "locked" in answer.json()["detail"] and "try again" in answer.json()["detail"]
+        assert client.get("/api/sets").status_code == (503 if mode == "EXCLUSIVE" else 200)
+        if mode == "EXCLUSIVE":
+            assert client.get(f"/api/jobs/{job}/notices").status_code == 503
+            with pytest.raises(StorageError), store.watch():
+                pass
+    client.post(f"/api/jobs/{job}/stop")
+    assert client.post("/api/sets", json={"name": "x"}).status_code == 201
+
+
+def test_notices_end_when_the_store_can_be_read_no_more(
+    client: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever watches asks again where they broke."""
+    job = client.post("/api/compose", json=SHORT).json()["id"]
+
+    def broken(*_: object) -> None:
+        raise StorageError("the disk is gone; try again.")
+
+    monkeypatch.setattr(Store, "notices", broken)
+    answer = client.get(f"/api/jobs/{job}/notices")
+    assert answer.status_code == 200 and answer.text == ""
+
+
+def test_jobs_keep_their_order_whatever_the_clock_says(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    hours = (0.0, -5.0, 5.0, -20_000.0, 0.0)
+    start = time.time()
+    ids = []
+    for hour in hours:
+        monkeypatch.setattr(stores.time, "time", lambda hour=hour: start + 3600 * hour)
+        ids.append(store.add_job(COMPOSE, {})["id"])
+    jobs = [store.job(id_) for id_ in ids]
+    assert [job["before"] for job in jobs] == list(range(len(ids)))
+    assert [job["id"] for job in store.jobs(QUEUED)] == ids
+    taken = []
+    for hour in reversed(hours):  # and while they are worked on
+        monkeypatch.setattr(stores.time, "time", lambda hour=hour: start + 3600 * hour)
+        job = store.claim(COMPOSE, "compose-0")
+        assert job is not None
+        taken.append(job["id"])
+        monkeypatch.setattr(stores.time, "time", lambda hour=hour: start + 3600 * (hour - 1))
+        store.end(job["id"], "done")
+        waits = [store.job(id_)["wait"] for id_ in ids]
+        assert all(wait >= 0 for wait in waits)
+    assert taken == ids and not store.jobs(QUEUED, RUNNING)
+
+
+def test_training_goes_on_whatever_the_clock_says(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id_ = new_set(client)
+    send(client, id_, ("a.mid", midi_of(1)))
+    start = time.time()
+    jobs = []
+    for hour in (0, -5, 5):
+        monkeypatch.setattr(stores.time, "time", lambda hour=hour: start + 3600 * hour)
+        jobs.append(client.post("/api/train", json={"set": id_, "minutes": 1}).json())
+    assert [job["before"] for job in jobs] == [0, 1, 2] and [job["wait"] for job in jobs] == [0, 60, 120]
+    assert [job["id"] for job in client.get("/api/jobs").json()] == [job["id"] for job in jobs]

@@ -166,7 +166,7 @@ def test_a_set_that_is_deleted_while_files_come_leaves_nothing(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id_ = store.add_set("mine")["id"]
-    monkeypatch.setattr(stores, "write_atomic", lambda *_: store._delete("sets", id_))
+    monkeypatch.setattr(Store, "set", lambda *_: store._delete("sets", id_))  # as soon as it was looked at
     with pytest.raises(NotFoundError, match="deleted in the meantime"):
         store.add_file(id_, "a.mid", "", midi_of(1), {})
     assert not store.folder_of_set(id_).exists()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
 import time
 import zipfile
 from collections.abc import AsyncIterator, Iterator
@@ -144,7 +145,8 @@ class Studio:
         self.workforce = Workforce(self.store, self.can_train) if works else None
 
     def start(self) -> None:
-        """Start what works beside the server."""
+        """Start what works beside the server, in order after whatever ended an earlier one."""
+        self.store.sweep()
         if not self.can_train:
             for job in self.store.jobs(QUEUED, RUNNING):
                 if job["kind"] == TRAIN:
@@ -233,6 +235,7 @@ def create_app(
         title="Cadenza studio", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.add_exception_handler(CadenzaError, _refused)
+    app.add_exception_handler(OSError, _failed)
     app.add_exception_handler(RequestValidationError, _not_understood)
     _add_facts(app, studio)
     _add_sets(app, studio)
@@ -261,6 +264,12 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
     status = next((number for kind, number in statuses.items() if isinstance(error, kind)), 500)
     headers = {"retry-after": "10"} if status == 503 else None
     return JSONResponse({"detail": str(error)[:MAX_SENTENCE]}, status, headers)
+
+
+async def _failed(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, OSError)
+    reason = f"the studio's disk fails ({error.strerror or error}); make room, or try again."
+    return await _refused(request, StorageError(reason))
 
 
 async def _not_understood(_: Request, error: Exception) -> JSONResponse:
@@ -415,7 +424,7 @@ def _add_sets(app: FastAPI, studio: Studio) -> None:
         """A file as sheet music."""
         row = store.file(id_)
         name = Path(row["name"]).stem
-        content = _rendered(_content(store.path_of_file(row)), name, ".musicxml")
+        content = _rendered(studio, _content(store.path_of_file(row)), name, ".musicxml")
         return _attached(content, MEDIA[".musicxml"], f"{name}.musicxml")
 
     @app.delete("/api/files/{id_}", status_code=204)
@@ -566,7 +575,17 @@ def _checked_options(request: ComposeRequest) -> Row:
 
 
 async def _stream(studio: Studio, job: str, after: int) -> AsyncIterator[str]:
-    """Server-sent events (WHATWG HTML, 9.2) of a job until it has ended; a comment keeps the line open."""
+    """Server-sent events (WHATWG HTML, 9.2) of a job until it has ended, or the store cannot be read: who watches asks
+    again where it broke."""
+    try:
+        async for event in _events(studio, job, after):
+            yield event
+    except StorageError as error:
+        print(f"cadenza: {error}", file=sys.stderr)
+
+
+async def _events(studio: Studio, job: str, after: int) -> AsyncIterator[str]:
+    """What there is to tell of a job until it has ended; a comment keeps the line open."""
     quiet = 0.0
     told: Row = {}
     place: Row = {}
@@ -670,12 +689,12 @@ def _written(studio: Studio, row: Row, suffix: str) -> bytes:
         return path.read_bytes()
     if suffix not in _formats():
         raise NotFoundError(f"there is no format {suffix}; choose one of {', '.join(_formats())}.")
-    return _rendered(path, row["name"], suffix)
+    return _rendered(studio, path, row["name"], suffix)
 
 
-def _rendered(midi: Path, name: str, suffix: str) -> bytes:
+def _rendered(studio: Studio, midi: Path, name: str, suffix: str) -> bytes:
     """What is made of a MIDI file, under a name that becomes its title."""
-    with TemporaryDirectory(prefix="cadenza-") as folder:
+    with TemporaryDirectory(dir=studio.store.temporary) as folder:
         target = Path(folder) / f"{_file_name(name)}{suffix}"
         write_score(read_midi(midi), target)
         return target.read_bytes()
@@ -690,7 +709,7 @@ def _formats() -> list[str]:
 
 def _zip(studio: Studio, rows: list[Row]) -> Path:
     """A temporary file, which whoever sends it removes: the sound of many pieces is large."""
-    with NamedTemporaryFile(prefix="cadenza-", suffix=".zip", delete=False) as file:
+    with NamedTemporaryFile(dir=studio.store.temporary, suffix=".zip", delete=False) as file:
         path = Path(file.name)
     try:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

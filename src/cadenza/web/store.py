@@ -5,6 +5,7 @@
     models/MODEL/                  model folders, as `cadenza train` writes them
     pieces/PIECE.mid               composed music
     libraries/SET/                 what was read of a set, which can be read again
+    temporary/                     what is being read or sent
 
 Every file is named by an id of 128 random bits, never by what a user called it. Each call opens a connection of its
 own, so that threads and processes share nothing but the database (WAL); another database would replace this module.
@@ -80,7 +81,7 @@ class Store:
     def open(cls, root: Path) -> Store:
         """The data folder, made if there is none; raises InputError if a newer version wrote it."""
         store = cls(root)
-        for name in ("sets", "models", "pieces"):
+        for name in ("sets", "models", "pieces", "temporary"):
             try:
                 (root / name).mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -98,9 +99,10 @@ class Store:
         return store
 
     @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    def _connection(self, wait: float | None = None) -> Iterator[sqlite3.Connection]:
         try:
-            db = sqlite3.connect(self.root / "studio.db", timeout=WAIT_SECONDS, isolation_level=None)
+            patience = WAIT_SECONDS if wait is None else wait
+            db = sqlite3.connect(self.root / "studio.db", timeout=patience, isolation_level=None)
             try:
                 db.row_factory = sqlite3.Row
                 db.execute("PRAGMA journal_mode = WAL")
@@ -123,7 +125,8 @@ class Store:
             try:
                 yield db
             except BaseException:
-                db.execute("ROLLBACK")
+                if db.in_transaction:  # which a full disk may have ended
+                    db.execute("ROLLBACK")
                 raise
             db.execute("COMMIT")
 
@@ -137,12 +140,22 @@ class Store:
             raise NotFoundError(f"there is no {_NAMES[table]} {id_!r}.")
         return found[0]
 
-    def _insert(self, table: str, **values: Any) -> str:
+    def _insert(self, table: str, *, file: tuple[Path, bytes] | None = None, **values: Any) -> str:
+        """Add a row, and with it the file that it is about: both or neither, unless the process is killed (see `sweep`)."""
         values = {"id": new_id(), "created": time.time(), **values}
         columns = {name: json.dumps(v) if name in _JSON else v for name, v in values.items()}
         marks = ", ".join("?" * len(columns))
-        with self._transaction() as db:
-            db.execute(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", list(columns.values()))
+        try:
+            with self._transaction() as db:
+                db.execute(
+                    f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", list(columns.values())
+                )
+                if file is not None:
+                    write_atomic(*file)
+        except BaseException:
+            if file is not None:
+                file[0].unlink(missing_ok=True)
+            raise
         return str(values["id"])
 
     def _update(self, table: str, id_: str, **values: Any) -> None:
@@ -157,6 +170,34 @@ class Store:
         self._one(table, id_)
         with self._transaction() as db:
             db.execute(f"DELETE FROM {table} WHERE id = ?", [id_])
+
+    def sweep(self) -> None:
+        """Remove files that no row tells of: those of a process that was killed before it could say so, or forget them."""
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        self.temporary.mkdir(exist_ok=True)
+        with self._transaction() as db:  # in which alone files come to be
+            sets = {str(row["id"]) for row in db.execute("SELECT id FROM sets")}
+            files = {f"{row['id']}.mid" for row in db.execute("SELECT id FROM files")}
+            pieces = {f"{row['id']}.mid" for row in db.execute("SELECT id FROM pieces")}
+            models = {
+                str(row["id"])
+                for row in db.execute(
+                    "SELECT id FROM models UNION SELECT id FROM jobs WHERE state IN ('queued', 'running')"
+                )
+            }
+            for name, known in (("sets", sets), ("libraries", sets), ("models", models)):
+                for folder in (self.root / name).glob("*"):
+                    if folder.name not in known:
+                        shutil.rmtree(folder, ignore_errors=True)
+            for name, known in (("sets", files), ("pieces", pieces)):
+                for path in (self.root / name).rglob("*"):
+                    if path.name not in known and path.is_file():
+                        path.unlink(missing_ok=True)
+
+    @property
+    def temporary(self) -> Path:
+        """Where what is being read or sent lies."""
+        return self.root / "temporary"
 
     # -- sets and their files ---------------------------------------------------------------------
 
@@ -182,9 +223,6 @@ class Store:
     def delete_set(self, id_: str) -> None:
         """Forget a set and its files; what was learned from it stays."""
         self._delete("sets", id_)
-        self._remove_set(id_)
-
-    def _remove_set(self, id_: str) -> None:
         for folder in (self.folder_of_set(id_), self.library_of_set(id_)):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -201,13 +239,8 @@ class Store:
         self.set(set_id)
         id_ = new_id()
         row = {"id": id_, "set_id": set_id, "name": name, "style": slug(style), "size": len(content)}
-        if content:
-            write_atomic(self.path_of_file(row), content)
-        try:
-            return self._insert("files", **row, report=report)
-        except NotFoundError:  # the set was deleted meanwhile
-            self._remove_set(set_id)
-            raise
+        file = (self.path_of_file(row), content) if content else None
+        return self._insert("files", file=file, **row, report=report)
 
     def file(self, id_: str) -> Row:
         """One file."""
@@ -250,9 +283,10 @@ class Store:
         if row["state"] != QUEUED:
             return {**row, "before": 0, "wait": 0.0}
         before = self._rows(
-            "SELECT * FROM jobs WHERE kind = ? AND (state = 'running' OR (state = 'queued' AND created < ?))",
+            "SELECT * FROM jobs WHERE kind = ? AND (state = 'running' OR (state = 'queued' AND rowid < "
+            "(SELECT rowid FROM jobs WHERE id = ?)))",
             row["kind"],
-            row["created"],
+            id_,
         )
         wait = sum(map(_seconds_of_training, before)) if row["kind"] == TRAIN else self._seconds_of(before)
         return {**row, "before": len(before), "wait": wait}
@@ -260,7 +294,7 @@ class Store:
     def _seconds_of(self, jobs: Sequence[Row]) -> float | None:
         """How long these take to compose, by how long the last ones took, as many at once as run now."""
         taken = self._rows(
-            "SELECT ended - started AS seconds FROM jobs WHERE kind = ? AND state = 'done' ORDER BY ended DESC LIMIT 20",
+            "SELECT max(0, ended - started) AS seconds FROM jobs WHERE kind = ? AND state = 'done' ORDER BY ended DESC LIMIT 20",
             COMPOSE,
         )
         at_once = max(1, sum(job["state"] == RUNNING for job in jobs))
@@ -270,11 +304,11 @@ class Store:
     def jobs(self, *states: str) -> list[Row]:
         """Jobs in these states, the oldest first."""
         marks = ", ".join("?" * len(states))
-        return self._rows(f"SELECT * FROM jobs WHERE state IN ({marks}) ORDER BY created", *states)
+        return self._rows(f"SELECT * FROM jobs WHERE state IN ({marks}) ORDER BY rowid", *states)
 
     def ended_since(self, kind: str, time_: float) -> list[Row]:
         """Jobs of a kind that have ended after a time, the oldest first."""
-        return self._rows("SELECT * FROM jobs WHERE kind = ? AND ended > ? ORDER BY created", kind, time_)
+        return self._rows("SELECT * FROM jobs WHERE kind = ? AND ended > ? ORDER BY rowid", kind, time_)
 
     def waiting(self, kind: str) -> int:
         """How many jobs of a kind have not ended."""
@@ -288,20 +322,24 @@ class Store:
         with self._transaction() as db:
             found = db.execute(
                 "UPDATE jobs SET state = 'running', worker = ?, started = ifnull(started, ?), tries = tries + 1 WHERE id = "
-                "(SELECT id FROM jobs WHERE kind = ? AND state = 'queued' ORDER BY created LIMIT 1) RETURNING *",
+                "(SELECT id FROM jobs WHERE kind = ? AND state = 'queued' ORDER BY rowid LIMIT 1) RETURNING *",
                 (worker, time.time(), kind),
             ).fetchone()
         return _row(found) if found else None
 
     @contextmanager
     def watch(self) -> Iterator[Callable[[], bool]]:
-        """Asks, for next to nothing, whether anybody else has written since it was last asked; at first, yes."""
-        with self._connection() as db:
+        """Asks, for next to nothing, whether anybody else has written since it was last asked; at first, yes. While the
+        database is locked, nobody has; it never waits."""
+        with self._connection(wait=0.0) as db:
             seen: int | None = None
 
             def has_changed() -> bool:
                 nonlocal seen
-                before, seen = seen, int(db.execute("PRAGMA data_version").fetchone()[0])
+                try:
+                    before, seen = seen, int(db.execute("PRAGMA data_version").fetchone()[0])
+                except sqlite3.OperationalError:
+                    return False
                 return seen != before
 
             yield has_changed
@@ -320,20 +358,21 @@ class Store:
                 workers,
             )
 
-    def recover(self, worker: str) -> None:
-        """Let a job whose worker was killed wait again, unless it has cost several already."""
+    def recover(self, worker: str) -> list[Row]:
+        """Let a job whose worker was killed wait again, unless it has cost several already; returns one that has."""
         with self._transaction() as db:
-            db.execute(
+            failed = db.execute(
                 "UPDATE jobs SET state = 'failed', ended = ?, reason = ? WHERE worker = ? AND state = 'running' "
-                "AND tries >= ?",
+                "AND tries >= ? RETURNING *",
                 (
                     time.time(),
                     f"its process was killed {MAX_TRIES} times; memory may be short.",
                     worker,
                     MAX_TRIES,
                 ),
-            )
+            ).fetchall()
             db.execute("UPDATE jobs SET state = 'queued' WHERE worker = ? AND state = 'running'", (worker,))
+        return [_row(job) for job in failed]
 
     def end(self, id_: str, state: str, reason: str = "") -> None:
         """Say how a job ended; its drafts are of no use any more."""
@@ -413,8 +452,7 @@ class Store:
     def add_piece(self, midi: bytes, **values: Any) -> Row:
         """Keep a composed piece; values are the columns of its row."""
         id_ = new_id()
-        write_atomic(self.path_of_piece(id_), midi)
-        return self.piece(self._insert("pieces", id=id_, **values))
+        return self.piece(self._insert("pieces", file=(self.path_of_piece(id_), midi), id=id_, **values))
 
     def piece(self, id_: str) -> Row:
         """One piece."""

@@ -248,17 +248,17 @@ def add_uploads(store: Store, reader: Reader, set_id: str, uploads: Iterator[Upl
 
 
 def _add(store: Store, reader: Reader, set_id: str, upload: Upload) -> str:
-    report = _examined(reader, upload)
+    report = _examined(store, reader, upload)
     content = b"" if report["verdict"] in ("unreadable", "not MIDI") else upload.content or b""
     return store.add_file(set_id, upload.name, upload.folder, content, report)
 
 
-def _examined(reader: Reader, upload: Upload) -> Row:
+def _examined(store: Store, reader: Reader, upload: Upload) -> Row:
     if upload.content is None:
         return _refused(f"larger than {MAX_FILE_BYTES // 2**20} MB")
     if not _is_midi(upload.name):
         return {**_refused("the name does not end in .mid"), "verdict": "not MIDI"}
-    with TemporaryDirectory(prefix="cadenza-") as folder:
+    with TemporaryDirectory(dir=store.temporary) as folder:
         path = Path(folder) / "upload.mid"
         path.write_bytes(upload.content)
         return reader.report(path)

@@ -53,7 +53,10 @@ class Workforce:
         while not self.ending.wait(LOOK_SECONDS):
             for job, process in list(self.processes.items()):
                 if process.poll() is not None and self._is_due(job):
-                    self._start(job)
+                    try:
+                        self._start(job)
+                    except OSError as error:  # memory is short, say: the next look may succeed
+                        print(f"cadenza: no process can be started ({error}).", file=sys.stderr)
 
     def _is_due(self, job: Job) -> bool:
         """Whether to start a process anew that has died; one that dies soon waits twice as long each time."""
