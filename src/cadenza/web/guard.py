@@ -165,7 +165,8 @@ async def _answer(send: Send, status: int, text: str) -> None:
     headers = {
         "content-type": "application/json",
         "content-length": str(len(body)),
-        "connection": "close",
+        # Else what is still being sent is read on and left, since a line that is cut may swallow the answer.
+        **({"connection": "close"} if status == 400 else {}),
         **HEADERS,
     }
     await send({"type": "http.response.start", "status": status, "headers": _encoded(headers)})

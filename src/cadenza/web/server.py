@@ -85,8 +85,28 @@ def _text(text: str) -> str:
     return text
 
 
+BINARY = {"type": "string", "format": "binary"}
+EVENT = {"type": "object", "properties": {"event": {"type": "string"}, "data": {"type": "string"}}}
+
+
+def _media(*kinds: str, schema: Row = BINARY) -> dict[int | str, Row]:
+    """How it is declared that an answer is of one of these types."""
+    return {200: {"content": {kind: {"schema": schema} for kind in kinds}}}
+
+
+FORM = {
+    "type": "object",
+    "required": ["file"],
+    "properties": {"file": {"type": "array", "items": BINARY}},
+}
 Name = Annotated[str, StringConstraints(min_length=1, max_length=120, strip_whitespace=True)]
 Text = Annotated[str, AfterValidator(_text)]
+
+
+class Refusal(BaseModel):
+    """Why something is not done."""
+
+    detail: str
 
 
 class Named(BaseModel):
@@ -232,7 +252,12 @@ def create_app(
         await run_in_threadpool(studio.stop)
 
     app = FastAPI(
-        title="Cadenza studio", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+        title="Cadenza studio",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses={"4XX": {"model": Refusal}, "5XX": {"model": Refusal}},
     )
     app.add_exception_handler(CadenzaError, _refused)
     app.add_exception_handler(OSError, _failed)
@@ -314,7 +339,7 @@ def _add_facts(app: FastAPI, studio: Studio) -> None:
             },
         }
 
-    @app.get("/api/soundfont")
+    @app.get("/api/soundfont", response_class=Response, responses=_media("application/octet-stream"))
     def soundfont(instruments: Annotated[str, Query(pattern=r"^\d{1,3}(,\d{1,3}){0,255}$")]) -> Response:
         """The sounds of these instruments, as an SF3 file: 0..127 General MIDI programs, 128 + program drum kits."""
         numbers = [int(number) for number in instruments.split(",")]
@@ -328,7 +353,7 @@ def _add_facts(app: FastAPI, studio: Studio) -> None:
         """All models, the newest first and the bundled one last."""
         return studio.models()
 
-    @app.get("/api/models/{id_}/card")
+    @app.get("/api/models/{id_}/card", response_class=Response, responses=_media("text/markdown"))
     def card(id_: str) -> Response:
         """A model's card, as Markdown."""
         return Response(
@@ -398,7 +423,12 @@ def _add_sets(app: FastAPI, studio: Studio) -> None:
         _refuse_while_learned_from(studio, id_)
         store.delete_set(id_)
 
-    @app.post("/api/sets/{id_}/files")
+    @app.post(
+        "/api/sets/{id_}/files",
+        openapi_extra={
+            "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM}}}
+        },
+    )
     async def add_files(id_: str, request: Request) -> Row:
         """Add the parts named `file` of a form: MIDI files and zips. A name may hold a folder, which is its style."""
         await run_in_threadpool(_refuse_while_learned_from, studio, id_)
@@ -413,13 +443,13 @@ def _add_sets(app: FastAPI, studio: Studio) -> None:
         """A file's notes."""
         return score_of(read_midi(_content(store.path_of_file(store.file(id_)))))
 
-    @app.get("/api/files/{id_}.mid")
+    @app.get("/api/files/{id_}.mid", response_class=Response, responses=_media(MEDIA[".mid"]))
     def file_midi(id_: str) -> Response:
         """A file as it was brought."""
         row = store.file(id_)
         return FileResponse(_content(store.path_of_file(row)), media_type=MEDIA[".mid"], filename=row["name"])
 
-    @app.get("/api/files/{id_}.musicxml")
+    @app.get("/api/files/{id_}.musicxml", response_class=Response, responses=_media(MEDIA[".musicxml"]))
     def file_sheet(id_: str) -> Response:
         """A file as sheet music."""
         row = store.file(id_)
@@ -546,7 +576,11 @@ def _add_jobs(app: FastAPI, studio: Studio) -> None:
         store.job(id_)
         return store.ask_to_stop(id_)
 
-    @app.get("/api/jobs/{id_}/notices", response_class=StreamingResponse)
+    @app.get(
+        "/api/jobs/{id_}/notices",
+        response_class=StreamingResponse,
+        responses=_media("text/event-stream", schema=EVENT),
+    )
     async def notices(
         id_: str, request: Request, after: Annotated[int, Query(ge=0, le=MAX_NOTICE)] = 0
     ) -> StreamingResponse:
@@ -634,7 +668,7 @@ def _add_pieces(app: FastAPI, studio: Studio) -> None:
             store.job(job)
         return [_without_statistics(row) for row in store.pieces(limit, before, job)]
 
-    @app.get("/api/pieces.zip")
+    @app.get("/api/pieces.zip", response_class=Response, responses=_media("application/zip"))
     def zipped(id_: Annotated[list[str], Query(alias="id", min_length=1, max_length=50)]) -> Response:
         """Pieces in every format, with their settings."""
         path = _zip(studio, [store.piece(each) for each in dict.fromkeys(id_)])
@@ -652,7 +686,7 @@ def _add_pieces(app: FastAPI, studio: Studio) -> None:
         """The passage that a piece resembles most, and where it comes from."""
         return studio.origin(store.piece(id_))
 
-    @app.get("/api/pieces/{id_}.{suffix}")
+    @app.get("/api/pieces/{id_}.{suffix}", response_class=Response, responses=_media(*MEDIA.values()))
     def piece_as(id_: str, suffix: str) -> Response:
         """A piece in a format."""
         row = store.piece(id_)

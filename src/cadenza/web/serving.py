@@ -23,7 +23,7 @@ from cadenza.workers import only_one
 
 GRACE_SECONDS = 3  # for streams that are open when the server ends
 ASK_SECONDS = 10.0  # for a request's headers, and for what nobody wants any more of its body
-READ_SECONDS = 60.0  # for an answer to be read on
+READ_SECONDS = 60.0  # in which some of an answer has to be read
 MAX_LINES = 256  # connections at once
 MAX_OPEN_FILES = 8192  # a line that watches a job holds four
 
@@ -100,13 +100,22 @@ class Line(H11Protocol):
     def pause_writing(self) -> None:
         """The other side does not read."""
         super().pause_writing()
-        self.stalled = self.loop.call_later(READ_SECONDS, self.transport.abort)
+        self._expect_reading()
 
     def resume_writing(self) -> None:
         """It does again."""
         super().resume_writing()
         if self.stalled is not None:
             self.stalled.cancel()
+
+    def _expect_reading(self) -> None:
+        self.stalled = self.loop.call_later(READ_SECONDS, self._check, self.transport.get_write_buffer_size())
+
+    def _check(self, before: int) -> None:
+        if self.transport.get_write_buffer_size() < before:
+            self._expect_reading()
+        else:
+            self.transport.abort()
 
     @property
     def is_quiet(self) -> bool:

@@ -67,6 +67,7 @@ def unpacked(name: str, file: IO[bytes]) -> Iterator[Upload]:
         file.seek(0)
         yield _upload(name, _limited(file))
         return
+    name = printable(name)
     try:
         with _listed(name, file) as archive:
             entries = [entry for entry in archive.infolist() if _is_wanted(entry)]
@@ -78,7 +79,7 @@ def unpacked(name: str, file: IO[bytes]) -> Iterator[Upload]:
                 yield _upload(entry.filename, content)
     except FAULTS_OF_ZIPS as error:
         raise InputError(
-            f"{name}: cannot be unpacked ({error or 'too large'}); pack it again without a password."
+            f"{name}: cannot be unpacked ({str(error) or 'too large'}); pack it again without a password."
         ) from error
 
 
@@ -86,7 +87,7 @@ def _listed(name: str, file: IO[bytes]) -> zipfile.ZipFile:
     """A zip whose list of entries has been read, unless that is too long, whatever the zip says of its number."""
     reading = _Frugal(file, MAX_ZIP_LIST_BYTES)
     try:
-        archive = zipfile.ZipFile(reading)  # type: ignore[call-overload]
+        archive = zipfile.ZipFile(reading)
     except _TooMuchError as error:
         raise _too_many(name) from error
     reading.most = None

@@ -57,9 +57,9 @@ class Worker:
         signal.signal(signal.SIGTERM, self._leave)
         # A server in the background of a script hands on that SIGINT is ignored.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        for job in self.store.recover(name):  # there is no other worker of this name
+        for killed in self.store.recover(name):  # there is no other worker of this name
             if kind == TRAIN:
-                self._announce_model(job)
+                self._announce_model(killed)
         if kind == COMPOSE:
             self.composer(BUNDLED)
         with self.store.watch() as has_changed:
