@@ -765,6 +765,12 @@ def test_an_upgrade_is_no_way_in(server: Studio) -> None:
 # -- who is slow ----------------------------------------------------------------------------------
 
 
+def test_the_end_of_an_answer_is_not_held_back() -> None:
+    """asyncio asks for that (TCP_NODELAY) where a socket tells its protocol."""
+    with serving._listen("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
+
+
 class _Served:
     """An application behind the server's own lines and guard, in this process."""
 
@@ -977,6 +983,7 @@ def test_a_training_whose_process_was_killed_too_often_leaves_its_model(store: S
 
 
 def test_a_full_disk_is_told_and_nothing_is_half_written(studio: Studio) -> None:
+    studio.ended(studio.client.post("/api/compose", json=SHORT).json()["id"])  # so that its workers are there
     id_ = new_set(studio.client)
     before = _kept(studio.log.with_suffix(""))
     limits = resource.prlimit(studio.process.pid, resource.RLIMIT_FSIZE)
