@@ -1,5 +1,6 @@
 # music: set up, learn from the bundled corpus for three minutes and compose four pieces into out/
 # test:  set up and run lint, types and tests
+# nightly: damage 100,000 files at random and read them
 # page:  build the studio's page into the package (needs Node 20 or newer)
 # chromium: install Debian's Chromium, in which the page is tested, if that can be done
 
@@ -9,12 +10,15 @@ MINUTES ?= 3
 BIN := $(VENV)/bin
 BUILT := $(abspath page/node_modules/.built)
 
-.PHONY: music test lint types unit page page-test page-checks chromium clean
+.PHONY: music test nightly lint types unit page page-test page-checks chromium clean
 
 music: $(VENV)/.train
 	$(BIN)/cadenza run --bundled --minutes $(MINUTES) --out out
 
 test: lint types page-test unit
+
+nightly: $(VENV)/.dev
+	folder=$$(mktemp -d) && $(BIN)/python tests/mutations.py --cases 100000 --folder $$folder; status=$$?; rm -r $$folder; exit $$status
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

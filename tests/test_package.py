@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -249,3 +250,29 @@ def test_the_readme_lists_every_module() -> None:
     for name in _modules():
         if not name.startswith("__"):
             assert f"{name.split('.')[-1]}.py" in text or f"{name}/" in text, name
+
+
+COPYLEFT = re.compile(r"\b(A|L)?GPL|copyleft|MPL|EUPL|CC.BY.(SA|NC)|unknown", re.IGNORECASE)
+# The first versions without holes that are known (see the advisories CVE-2026-54283, GHSA-v9pg-7xvm-68hf, CVE-2026-24747).
+WITHOUT_HOLES = {"starlette": (1, 5, 1), "python-multipart": (0, 0, 31), "torch": (2, 10)}
+
+
+def test_nothing_that_is_needed_or_ships_is_copyleft() -> None:
+    told = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "sbom.py")], check=True, capture_output=True, text=True
+    )
+    components = json.loads(told.stdout)["components"]
+    assert {"numpy", "torch", "fastapi", "preact"} <= {each["name"] for each in components}
+    for each in components:
+        licence = each["licenses"][0]["license"]["name"]
+        assert any(not COPYLEFT.search(choice) for choice in licence.split(" OR ")), (each["purl"], licence)
+
+
+def test_versions_with_known_holes_are_not_allowed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [each for extra in ("train", "web") for each in project["optional-dependencies"][extra]]
+    floors = dict(each.split(">=") for each in wanted)
+    pinned = dict(re.findall(r"(?m)^([\w-]+)==([\d.]+)", (ROOT / "constraints.txt").read_text()))
+    for name, least in WITHOUT_HOLES.items():
+        for version in (floors[name], pinned[name]):
+            assert tuple(map(int, version.rstrip(".").split("."))) >= least, (name, version)
