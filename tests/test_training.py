@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -350,6 +351,7 @@ def test_consecutive_windows_of_a_lane_make_whole_pieces() -> None:
 IN_PROCESSES = """
 import os, signal, sys
 from pathlib import Path
+from types import SimpleNamespace
 import torch
 import conftest
 from cadenza import training
@@ -586,3 +588,12 @@ def test_styles_are_numbered_after_those_of_the_model_gone_on_from(
     told = _with_styles(NoteEvents(styles=("old",)), sorted({piece.style for piece in many}), many).styles
     assert len(told) == MAX_STYLES and told[0] == "old" and list(told[1:]) == sorted(told[1:])
     assert {f"s{n:02}" for n in range(1, 70, 2)} < set(told) and "s68" not in told
+
+
+def test_where_weights_gain_nothing_those_half_way_from_the_base_are_tried() -> None:
+    run = SimpleNamespace(base_weights={"a": torch.zeros(2)}, best_nats=0.3)
+    run._held_out_nats = lambda weights: float((weights["a"] - 0.5).abs().sum())
+    nats, weights = training._Run._better_half(run, {"a": torch.ones(2)})  # type: ignore[arg-type]
+    assert nats == 0 and weights["a"].tolist() == [0.5, 0.5]
+    nats, weights = training._Run._better_half(run, {"a": torch.full((2,), 0.6)})  # type: ignore[arg-type]
+    assert nats < 0.3 and weights["a"].tolist() == pytest.approx([0.6, 0.6])
