@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import mido
@@ -15,16 +16,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cadenza.corpus import examine
-from cadenza.errors import MidiError
+from cadenza.errors import InputError, MidiError
 from cadenza.events import NoteEvents
 from cadenza.grammar import NoteGrammar
 from cadenza.midi import midi_bytes, parse_midi, write_midi
 from cadenza.repertoire import Repertoire
 from cadenza.score import Score, make_notes
 from cadenza.sheet import musicxml
+from cadenza.web.uploads import unpacked
 from music import improvise, random_score, tune
 from smf_bytes import at, note, smf, track
 
+FOUND = Path(__file__).with_name("found")
 CASES = 2_000  # of the 100,000 that `make nightly` tries
 
 
@@ -78,6 +81,17 @@ def test_whatever_can_be_drawn_other_programs_read(seed: int, bars: int, microti
     file = mido.MidiFile(file=io.BytesIO(data))
     by_mido = sum(m.type == "note_on" and m.velocity > 0 for part in file.tracks for m in part)
     assert by_symusic == by_mido == len(score)
+
+
+@pytest.mark.parametrize("path", sorted(FOUND.iterdir()), ids=lambda path: path.name)
+def test_what_fuzzing_found_is_mended(path: Path, tmp_path: Path) -> None:
+    """Each file's name begins with what reads it (see `tools/fuzz.py`)."""
+    if path.name.startswith("zip-"):
+        with suppress(InputError):
+            list(unpacked("music.zip", io.BytesIO(path.read_bytes())))
+    else:
+        (tmp_path / "case.mid").write_bytes(path.read_bytes())
+        examine(tmp_path / "case.mid")
 
 
 @pytest.mark.parametrize(

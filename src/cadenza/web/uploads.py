@@ -131,7 +131,9 @@ def _is_midi(name: str) -> bool:
 
 
 def _is_wanted(entry: zipfile.ZipInfo) -> bool:
-    """MIDI files; links (Unix mode 0o120000), and what systems hide in zips, are left alone."""
+    """MIDI files; links (Unix mode 0o120000), what has no name, and what systems hide in zips are left alone."""
+    if not entry.filename:  # which `is_dir` cannot take
+        return False
     is_link = (entry.external_attr >> 16) & 0o170000 == 0o120000
     parts = _parts(entry.filename)
     hidden = any(part.startswith((".", "__MACOSX")) and part not in (".", "..") for part in parts)
