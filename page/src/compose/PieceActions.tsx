@@ -83,7 +83,7 @@ export function PieceActions({ piece, onChange, level = "h2" }: Props) {
           class="hint"
           title="How much of what is measured of it lies where it lies in eight of ten pieces that the model learned from"
         >
-          {percent(piece.sidecar.likeness)} typical · seed {piece.sidecar.seed}
+          {percent(piece.sidecar.likeness)} typical of its model · seed {piece.sidecar.seed}
         </span>
       </div>
       <div class="row" role="group" aria-label="Make something of it">

@@ -3,6 +3,8 @@ import { useSignal } from "@preact/signals";
 import { type Piece, told } from "../api";
 import { again } from "../compose/session";
 import { summary } from "../compose/wishes";
+import { say } from "../say";
+import { download } from "../stage/TakeHome";
 import { modelName } from "../state";
 import { Icon } from "../ui/icons";
 import { Problem } from "../ui/parts";
@@ -26,6 +28,15 @@ export function Request({ pieces, picked, onPick, onChange }: Props) {
     problem.value = "";
     again(first, sameSeed).catch((error: unknown) => (problem.value = told(error)));
   };
+  const takeAll = async () => {
+    problem.value = "";
+    try {
+      await download(`/api/pieces.zip?${pieces.map((each) => `id=${each.id}`).join("&")}`, "pieces.zip");
+      say("The pieces were saved.");
+    } catch (error) {
+      problem.value = told(error);
+    }
+  };
   return (
     <div class="request">
       <div class="request-top">
@@ -48,6 +59,12 @@ export function Request({ pieces, picked, onPick, onChange }: Props) {
             <button type="button" class="link" onClick={() => compose(false)}>
               Again, new seed
             </button>
+            {pieces.length > 1 && (
+              <button type="button" class="link" onClick={() => void takeAll()}>
+                <Icon name="download" />
+                All {pieces.length} as zip
+              </button>
+            )}
           </span>
         )}
       </div>
