@@ -300,6 +300,10 @@ def test_history_keeps_what_was_composed_over_a_reload(page: Any) -> None:
     page.get_by_label("Compare").nth(0).check()
     page.get_by_label("Compare").nth(1).check()
     sync_api.expect(page.locator(".compare-one .roll")).to_have_count(2)
+    with page.expect_download(timeout=2 * SOON) as taken:
+        page.get_by_role("button", name="All 4 as zip").first.click()
+    with zipfile.ZipFile(taken.value.path()) as archive:
+        assert sum(name.endswith(".mid") for name in archive.namelist()) == 4
     page.get_by_role("button", name="Delete Morning").click()
     page.get_by_role("button", name="Delete", exact=True).click()
     sync_api.expect(page.get_by_text("Morning")).to_have_count(0)
