@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,6 +34,20 @@ TINY_TOKENS = Preset(
     epochs=2.0,
     augment=False,
 )
+
+
+def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a training hear Ctrl-C in so many steps."""
+    from cadenza import training
+
+    step = training._Run._train_step
+
+    def interrupted(run: Any) -> None:
+        if run.learner.step == steps - 1:
+            signal.raise_signal(signal.SIGINT)
+        step(run)
+
+    monkeypatch.setattr(training._Run, "_train_step", interrupted)
 
 
 def without_dropout() -> None:

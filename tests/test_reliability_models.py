@@ -12,7 +12,6 @@ import os
 import pickle
 import random
 import shutil
-import signal
 import struct
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
 
+import conftest
 from cadenza import CadenzaError, Composer, TrainingOptions, training
 from cadenza.cli import main
 from cadenza.dataset import AugmentedScores, WindowStream
@@ -124,17 +124,6 @@ def _python(script: str, *arguments: object) -> subprocess.CompletedProcess[str]
     )
 
 
-def _stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = training._Run._train_step
-
-    def interrupted(run: Any) -> None:
-        if run.learner.step == steps - 1:
-            signal.raise_signal(signal.SIGINT)
-        step(run)
-
-    monkeypatch.setattr(training._Run, "_train_step", interrupted)
-
-
 def test_a_run_goes_on_in_a_new_process_to_the_bit_within_an_epoch_and_between_two(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,7 +133,7 @@ def test_a_run_goes_on_in_a_new_process_to_the_bit_within_an_epoch_and_between_t
         train(folder, tmp_path / "whole" / kind, _options(architecture=kind))
         for steps in (within, between):
             with monkeypatch.context() as patch:
-                _stop_after(steps, patch)
+                conftest.stop_after(steps, patch)
                 with pytest.raises(KeyboardInterrupt):
                     train(folder, tmp_path / "stopped" / f"{kind} {steps}", _options(architecture=kind))
     epochs = [_facts(tmp_path / "stopped" / f"lstm {steps}")["stream"] for steps in (within, between)]

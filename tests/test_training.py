@@ -59,17 +59,6 @@ def _options(epochs: float = 2.0, **changes: Any) -> TrainingOptions:
     return TrainingOptions(**{"preset": "tiny", "epochs": epochs, "graphs": ("fp32",), **changes})
 
 
-def _stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = training._Run._train_step
-
-    def interrupted(run: Any) -> None:
-        if run.learner.step == steps - 1:
-            signal.raise_signal(signal.SIGINT)
-        step(run)
-
-    monkeypatch.setattr(training._Run, "_train_step", interrupted)
-
-
 def _same_weights(one: Path, other: Path) -> bool:
     first, second = load_file(one / WEIGHTS), load_file(other / WEIGHTS)
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
@@ -95,7 +84,7 @@ def test_a_stopped_run_goes_on_to_the_bit(
     options = _options(3.0, architecture=architecture)
     whole = train(folder, tmp_path / "whole", options)
     with monkeypatch.context() as patch:
-        _stop_after(steps, patch)
+        conftest.stop_after(steps, patch)
         heard: list[str] = []
         with pytest.raises(KeyboardInterrupt):
             train(folder, tmp_path / "stopped", options, on_stopping=lambda: heard.append("Ctrl-C"))
@@ -437,7 +426,7 @@ def test_processes_that_keep_parts_of_the_network_learn_what_one_does_and_share_
     for kind in ARCHITECTURES:
         train(folder, tmp_path / "alone" / kind, _options(6.0, architecture=kind))
         with monkeypatch.context() as patch:
-            _stop_after(3, patch)
+            conftest.stop_after(3, patch)
             with pytest.raises(KeyboardInterrupt):
                 train(folder, tmp_path / "parts" / kind, _options(6.0, architecture=kind))
     _in_two_processes(GO_ON_IN_PARTS, folder, tmp_path / "parts")

@@ -90,7 +90,7 @@ class EncodedPiece:
 
 @dataclass(frozen=True)
 class NoteEvents:
-    """The representation: how fine the grid and the loudness are, and whether notes may leave the grid."""
+    """The representation: how fine the grid and the loudness are, whether notes may leave the grid, which styles are told."""
 
     steps_per_quarter: int = 12
     velocity_levels: int = 16
