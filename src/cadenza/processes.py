@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import warnings
 from dataclasses import dataclass
@@ -146,4 +147,7 @@ def _meet(restarts: int) -> str:
     named = dist.PrefixStore(f"start-{restarts}", store)  # type: ignore[attr-defined]
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=named, rank=rank, world_size=size, timeout=PATIENCE)
+    atexit.register(
+        dist.destroy_process_group
+    )  # else threads that still run may abort an interpreter that ends
     return start
