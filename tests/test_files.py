@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,30 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(
     monkeypatch.undo()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders are synced by Windows itself")
+def test_a_power_cut_undoes_nothing_that_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is on the disk before it gets its name, and its name is before writing returns."""
+    path, synced = tmp_path / "a.txt", list[tuple[bool, bool]]()
+
+    def sync(descriptor: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), path.exists()))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    write_atomic(path, "new")
+    assert synced == [(False, False), (True, True)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders are synced by Windows itself")
+def test_file_systems_that_sync_no_folders_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", sync)
+    write_atomic(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == "new"
 
 
 def test_folders_are_made_and_permissions_are_the_usual_ones(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ from cadenza.model_folder import (
     INDEX,
     REPRESENTATION,
     STATE,
+    STATE_BEFORE,
     SUMS,
     UNFINISHED,
     WEIGHTS,
@@ -179,7 +180,7 @@ import os, random, signal, time
 from cadenza import training
 from cadenza.errors import ModelError
 from cadenza.files import write_atomic
-from cadenza.model_folder import STATE, UNFINISHED, ModelFolder
+from cadenza.model_folder import UNFINISHED, ModelFolder
 
 folder, out, kills = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 options = TrainingOptions(preset="tiny", epochs=1e5, graphs=("fp32",), base=None, architecture="gru")
@@ -204,7 +205,7 @@ def save_for_ever(ready):
         run.finish()
 
 def what_there_is():
-    facts, _ = training._read_state(out / STATE)
+    facts, _, _ = training._last_state(out)
     try:
         model = ModelFolder.open(out)
     except ModelError as error:
@@ -266,6 +267,30 @@ def test_a_kill_before_the_first_checkpoint_is_due_leaves_one_beside_the_model_k
     assert ModelFolder.open(tmp_path / "model").config["steps"]
 
 
+@pytest.mark.parametrize("damage", ["cut", "lost"])
+def test_if_the_last_checkpoint_is_damaged_the_one_before_is_gone_on_from_and_that_is_told(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    whole, out = train(folder, tmp_path / "whole", _options()), tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+        conftest.stop_after(3, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(folder, out, _options())
+    with pytest.raises(InputError, match="stopped run"):
+        train(folder, out, _options())
+    if damage == "cut":
+        (out / STATE).write_bytes((out / STATE).read_bytes()[:-1])
+    else:
+        (out / STATE).unlink()
+    told: list[str] = []
+    train(folder, out, _options(), resume=True, on_note=told.append)
+    (note,) = told
+    assert str(out / STATE) in note and note.endswith("the one before, of step 2")
+    assert (out / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
+    assert not (out / STATE_BEFORE).exists()
+
+
 class _FailingCall:
     """Fails at call number `at`, counted from 0."""
 
@@ -293,7 +318,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory, folder: Path, tiny_presets: 
 
 def _still_usable(run: Any) -> None:
     """A checkpoint, and a model that is whole or none; and both can be written again."""
-    step, _ = training._read_state(run.out / STATE)
+    step, *_ = training._last_state(run.out)
     assert step["step"] >= 1
     assert not list(run.out.glob("*.tmp")) and not list(run.out.glob(".*.tmp"))
     if (run.out / CONFIG).exists():

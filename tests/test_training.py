@@ -562,6 +562,25 @@ def test_a_network_learns_what_styles_are(tmp_path: Path) -> None:
     assert nats(right) < nats(wrong)
 
 
+def test_a_run_that_gets_better_goes_on_although_the_model_it_goes_on_from_is_still_better(
+    folder: Path, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a high learning rate a network that knew a lot first gets worse, and better as the rate falls."""
+    calls, measure = [0], training.evaluate_model
+
+    def worse_at_first(*arguments: Any) -> Any:
+        calls[0] += 1
+        likelihood = measure(*arguments)
+        likelihood.nats["onset"] += 1e6 * (1000 - calls[0]) * (calls[0] > 1)
+        return likelihood
+
+    monkeypatch.setattr(training, "evaluate_model", worse_at_first)
+    told: list[Progress] = []
+    train(folder, tmp_path / "new", _options(20.0, base=models["lstm"]), on_progress=told.append)
+    measured = [p for p in told if p.held_out_nats is not None]
+    assert not any(p.best for p in measured) and measured[-1].share_done == 1
+
+
 def test_styles_are_numbered_after_those_of_the_model_gone_on_from(
     folder: Path, models: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -369,6 +369,7 @@ def _train(folder: Path, out: Path, arguments: argparse.Namespace, *, overwrite:
         overwrite=overwrite,
         on_progress=lambda progress: _show_progress(meter, progress),
         on_stopping=lambda: meter.line("stopping after this step; --resume goes on from there"),
+        on_note=lambda note: meter.line(f"note: {note}"),
         prepared=prepared,
     )
     meter.clear()

@@ -11,13 +11,15 @@ from pathlib import Path
 from cadenza.errors import InputError, StorageError
 
 _FAULTS_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_NEVER_SYNCED = (errno.EINVAL, errno.ENOTSUP)  # said of folders by file systems that cannot
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 
 
-def write_atomic(path: Path, data: bytes | str) -> None:
+def write_atomic(path: Path, data: bytes | str, before: Path | None = None) -> None:
     """Write `data` to `path` by way of a synced temporary file beside it, so that a crash leaves the old one.
 
-    Raises InputError where nothing can be written, StorageError when the disk is full or fails.
+    before: where the old one goes to, if it is to be kept (one file system). Raises InputError where nothing can be
+    written, StorageError when the disk is full or fails.
     """
     # Names on disk need not be valid Unicode; in a text they are shown with escapes.
     content = data.encode(errors="backslashreplace") if isinstance(data, str) else data
@@ -28,11 +30,28 @@ def write_atomic(path: Path, data: bytes | str) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if before is not None and path.exists():
+            path.replace(before)
         temporary.replace(path)
+        sync_folder(path.parent)
     except OSError as error:
         raise not_written(path, error) from error
     finally:
         _remove(temporary)
+
+
+def sync_folder(folder: Path) -> None:
+    """Return once a power cut can no longer undo which files a folder has; Windows does so by itself."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NEVER_SYNCED:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def not_written(path: Path, error: OSError) -> InputError | StorageError:

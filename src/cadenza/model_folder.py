@@ -7,7 +7,7 @@ originality.safetensors      hashes of the pieces that were learned from (see `o
 graph-fp32/, graph-int8/   the graphs that composing runs (see `graph`)
 SHA256SUMS           checksums of all the above, in the format of sha256sum; each file is checked when it is read
 training-log.jsonl, loss.svg, README.md
-training-state.safetensors   only while training can be resumed
+training-state.safetensors   only while training can be resumed; -before: the one of a while ago, until the run is over
 unfinished/          a model that is being written, until it takes the place of the one before
 """
 
@@ -27,7 +27,7 @@ from cadenza.character import Character
 from cadenza.dataset import Representation
 from cadenza.errors import InputError, ModelError
 from cadenza.events import NoteEvents
-from cadenza.files import not_written, write_atomic
+from cadenza.files import not_written, sync_folder, write_atomic
 from cadenza.originality import Baseline, Index
 from cadenza.repertoire import Repertoire
 from cadenza.runtime import GraphModel
@@ -39,6 +39,7 @@ FORMAT_VERSION = 8
 CONFIG, REPRESENTATION, WEIGHTS = "config.json", "representation.json", "model.safetensors"
 INDEX, SUMS = "originality.safetensors", "SHA256SUMS"
 LOG, CURVE, CARD, STATE = "training-log.jsonl", "loss.svg", "README.md", "training-state.safetensors"
+STATE_BEFORE = "training-state-before.safetensors"
 UNFINISHED, PRECISIONS = "unfinished", ("fp32", "int8")
 _SUM = re.compile(r"([0-9a-f]{64})  ([\w./-]+)\n")
 _MOST_SUMS = 2**16  # bytes of checksums, far above those of any preset
@@ -54,6 +55,11 @@ def bundled_corpus() -> Path:
     return Path(str(resources.files("cadenza") / "bundled" / "corpus"))
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether training can be gone on with here."""
+    return (folder / STATE).exists() or (folder / STATE_BEFORE).exists()
+
+
 def replace_model(folder: Path, new: Path) -> None:
     """Put the files of a whole model in the place of the one in `folder`, beside which they lie (one file system).
 
@@ -66,6 +72,7 @@ def replace_model(folder: Path, new: Path) -> None:
             shutil.rmtree(graphs)
         for file in sorted(new.iterdir(), key=lambda file: file.name == CONFIG):
             file.replace(folder / file.name)
+        sync_folder(folder)
     except OSError as error:
         raise not_written(folder, error) from error
 

@@ -38,7 +38,7 @@ from cadenza.dataset import (
     padded_batches,
     value_counts,
 )
-from cadenza.errors import InputError, ModelError
+from cadenza.errors import CadenzaError, InputError, ModelError
 from cadenza.evaluation import Likelihood
 from cadenza.events import EncodedPiece, NoteEvents
 from cadenza.files import clear_away, not_written, write_atomic
@@ -55,10 +55,12 @@ from cadenza.model_folder import (
     LOG,
     REPRESENTATION,
     STATE,
+    STATE_BEFORE,
     UNFINISHED,
     WEIGHTS,
     ModelFolder,
     bundled_model,
+    has_checkpoint,
     replace_model,
     write_sums,
 )
@@ -79,7 +81,7 @@ FINE_TUNING = 0.6  # of the highest learning rate, for a network that knows musi
 SHORT_RUN_MINUTES = 5.0  # within which no key is heard often enough for transposition to pay
 EVALUATION_NOTES = 15_000  # held-out notes that progress is measured on
 EVALUATIONS = 12  # in a run
-PATIENCE = 4  # evaluations without a better one, after which training stops
+PATIENCE = 4  # evaluations that are no lower than an earlier one, after which training stops
 
 
 @dataclass(frozen=True)
@@ -308,6 +310,7 @@ def train(
     keep_best: bool = False,
     on_progress: OnProgress | None = None,
     on_stopping: Callable[[], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
     prepared: Prepared | None = None,
 ) -> Path:
     """Learn from the MIDI files below `folder` and write a model folder to `out`, which is returned.
@@ -315,12 +318,13 @@ def train(
     Raises InputError for a folder with too little in it or an `out` that holds a model already (unless
     told to `resume` or `overwrite` it), and TrainingError if the loss stops being a number. Ctrl-C ends
     the step that is under way and leaves a checkpoint that `resume` continues; `on_stopping` hears of it at once.
+    on_note: told, should it be so, that the last checkpoint is damaged and the one before is gone on from.
     keep_best: whenever the held-out pieces gain, write the model as it is, before `on_progress` hears of it.
     """
     options = options or TrainingOptions()
     out = Path(out)
     processes = Processes.join(options.shard)
-    resume = resume or (processes.restarts > 0 and _was_started_by(processes, out / STATE))
+    resume = resume or (processes.restarts > 0 and _was_started_by(processes, out))
     if not resume and not overwrite:
         _refuse_to_replace(out)
     prepared = prepared or prepare(folder, options)
@@ -331,9 +335,12 @@ def train(
     processes.wait()  # until all have seen whether there is something to go on from
     try:
         if resume:
-            run.restore()
+            note = run.restore()
+            if note and on_note and processes.is_first:
+                on_note(note)
         elif processes.is_first:
             _forget(out / STATE)
+            _forget(out / STATE_BEFORE)
         with _Interruption(on_stopping) as interruption:
             run.loop(on_progress if processes.is_first else None, interruption)
             run.finish()
@@ -350,7 +357,7 @@ def _forget(path: Path) -> None:
 
 
 def _refuse_to_replace(out: Path) -> None:
-    if (out / CONFIG).exists() or (out / STATE).exists():
+    if (out / CONFIG).exists() or has_checkpoint(out):
         raise InputError(
             f"{out}: holds a model or a stopped run already; choose another folder, --resume to go on, "
             "or --force to replace it."
@@ -411,7 +418,8 @@ class _Run:
         self.seconds, self.events = 0.0, 0
         self.best_nats, self.best_weights = math.inf, self.learner.weights()
         self.base_weights = self.best_weights if prepared.base else None
-        self.since_best = 0
+        # The run's own, whose first evaluations may lie above the model that it goes on from.
+        self.lowest_nats, self.since_lowest = math.inf, 0
         self.stopped_early = self.keep_best = False
         self.log: list[dict[str, Any]] = []
         self.recent: list[tuple[float, int]] = []
@@ -534,10 +542,12 @@ class _Run:
         nats, weights = self._better_half(self.learner.weights())
         best = nats < self.best_nats
         if best:
-            self.best_nats, self.best_weights, self.since_best = nats, weights, 0
+            self.best_nats, self.best_weights = nats, weights
+        if nats < self.lowest_nats:
+            self.lowest_nats, self.since_lowest = nats, 0
         else:
-            self.since_best += 1
-            self.stopped_early = self.since_best >= PATIENCE
+            self.since_lowest += 1
+            self.stopped_early = self.since_lowest >= PATIENCE
         progress = self._progress(nats, best)
         self.log.append(asdict(progress))
         if self.processes.is_first:
@@ -584,7 +594,7 @@ class _Run:
     # -- saving -----------------------------------------------------------------------------------
 
     def checkpoint(self) -> None:
-        """Write everything that `restore` needs, in one file, whole or not at all."""
+        """Write everything that `restore` needs, in one file, whole or not at all; the last one is kept as well."""
         tensors = self.learner.tensors() | {f"best.{k}": v for k, v in self.best_weights.items()}
         positions = torch.cat(self.processes.gathered(torch.tensor(self.stream.state())))
         self.last_checkpoint = time.perf_counter()
@@ -597,7 +607,8 @@ class _Run:
             "seconds": self.seconds,
             "events": self.events,
             "best_nats": self.best_nats if math.isfinite(self.best_nats) else None,
-            "since_best": self.since_best,
+            "lowest_nats": self.lowest_nats if math.isfinite(self.lowest_nats) else None,
+            "since_lowest": self.since_lowest,
             "stopped_early": self.stopped_early,
             "length": [self.minutes, self.epochs],
             "log": self.log,
@@ -607,11 +618,14 @@ class _Run:
         }
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         state = save_tensors(plain, metadata={"training": json.dumps(facts | {"sha256": _NO_SUM})})
-        write_atomic(self.out / STATE, _with_sum(state))
+        write_atomic(self.out / STATE, _with_sum(state), self.out / STATE_BEFORE)
 
-    def restore(self) -> None:
-        """Go on from the checkpoint in `out`; raises InputError if there is none or it is of another run."""
-        facts, tensors = _read_state(self.out / STATE)
+    def restore(self) -> str | None:
+        """Go on from the checkpoint in `out`, or from the one before if it is damaged, which the text returned tells.
+
+        Raises InputError if there is none or it is of another run, ModelError if both are damaged.
+        """
+        facts, tensors, note = _last_state(self.out)
         if facts["identity"] != self._identity():
             raise InputError(
                 f"{self.out}: was trained with other options or on other files; "
@@ -621,6 +635,7 @@ class _Run:
             self._go_on_from(facts, tensors)
         except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise _damaged_state(self.out / STATE) from error
+        return note
 
     def _go_on_from(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self.learner.load_tensors(tensors)
@@ -629,7 +644,8 @@ class _Run:
         self.learner.step, self.seconds, self.events = facts["step"], facts["seconds"], facts["events"]
         self.best_nats = math.inf if facts["best_nats"] is None else facts["best_nats"]
         if facts["length"] == [self.minutes, self.epochs]:
-            self.since_best, self.stopped_early = facts["since_best"], facts["stopped_early"]
+            self.lowest_nats = math.inf if facts["lowest_nats"] is None else facts["lowest_nats"]
+            self.since_lowest, self.stopped_early = facts["since_lowest"], facts["stopped_early"]
         self.log = facts["log"]
         self.recent = [(nats, count) for nats, count in facts["recent"]]
         # A run that is made longer has done less of it.
@@ -659,6 +675,8 @@ class _Run:
     def finish(self) -> None:
         """Write the model folder from the best weights; the checkpoint stays, so that training can go on."""
         self._keep_model()
+        if self.processes.is_first:
+            _forget(self.out / STATE_BEFORE)
 
     def _keep_model(self) -> None:
         self.checkpoint()  # first: a kill while one model takes the place of another leaves none
@@ -769,13 +787,18 @@ def evaluate_model(
     return likelihood
 
 
-def _was_started_by(processes: Processes, path: Path) -> bool:
+def _was_started_by(processes: Processes, out: Path) -> bool:
     """Whether there is a checkpoint from before torchrun started these processes anew; a damaged one is not."""
+    return any(_start_of(out / name) == processes.start for name in (STATE, STATE_BEFORE))
+
+
+def _start_of(path: Path) -> object:
+    """Which start of torchrun a checkpoint is of; None of a damaged one."""
     try:
         with safe_open(path, framework="pt") as file:
-            return json.loads(file.metadata()["training"])["start"] == processes.start
+            return json.loads(file.metadata()["training"])["start"]
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
-        return False
+        return None
 
 
 def _load_weights(model: LanguageModel, folder: ModelFolder) -> None:
@@ -790,6 +813,22 @@ def _load_weights(model: LanguageModel, folder: ModelFolder) -> None:
         model.load_state_dict(weights)
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise ModelError(f"{folder.path / WEIGHTS}: damaged; restore the file or train again.") from error
+
+
+def _last_state(out: Path) -> tuple[dict[str, Any], dict[str, Tensor], str | None]:
+    """The last checkpoint that is whole, and what a user should know of it if it is not the last one."""
+    try:
+        return *_read_state(out / STATE), None
+    except CadenzaError:
+        if not (out / STATE_BEFORE).exists():
+            raise
+        facts, tensors = _read_state(out / STATE_BEFORE)
+        step = facts.get("step")
+        return (
+            facts,
+            tensors,
+            f"{out / STATE} is damaged or missing; going on from the one before, of step {step}",
+        )
 
 
 def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -25,7 +25,7 @@ import numpy as np
 from cadenza.composer import Composer, Composition
 from cadenza.errors import CadenzaError
 from cadenza.midi import midi_bytes, read_midi
-from cadenza.model_folder import CONFIG, STATE
+from cadenza.model_folder import CONFIG, has_checkpoint
 from cadenza.options import ComposeOptions
 from cadenza.score import NoteArray, Score
 from cadenza.web.notes import notes_of
@@ -245,7 +245,7 @@ class Worker:
             if now.best:
                 self._sample(job, out, evaluations)
 
-        stale = (out / STATE).exists()
+        stale = has_checkpoint(out)
         try:
             train(
                 self.store.folder_of_set(request["set"]),
@@ -255,6 +255,7 @@ class Worker:
                 overwrite=not stale,
                 keep_best=True,
                 on_progress=progress,
+                on_note=lambda note: print(f"cadenza: {note}.", file=sys.stderr),
             )
         except CadenzaError:
             self._announce_model(job)  # as good as it was at its best so far
