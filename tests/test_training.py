@@ -130,6 +130,26 @@ def test_a_longer_run_goes_on_being_evaluated(folder: Path, tmp_path: Path) -> N
     assert len([p for p in told if p.held_out_nats is not None]) >= 8
 
 
+def test_progress_of_a_short_run_is_measured_on_few_notes_and_a_longer_one_measures_anew(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = [tune(number) for number in range(30)]
+    prepared = training.prepare(folder, _options())
+    judged = replace(prepared, held_out=[replace(prepared.held_out[0], score=score) for score in scores])
+    events = {}
+    for minutes in (0.01, 0.3, 100.0):
+        options = TrainingOptions(preset="tiny", minutes=minutes, base=None)
+        run = training._Run(judged, options, tmp_path / "model")
+        run.stream.close()
+        events[minutes] = sum(int((batch.events[:, 1:, 0] >= 0).sum()) for batch in run.evaluation_batches)
+    assert events[0.01] < 2 * len(scores[0]) < events[0.3] < 1_000 < sum(map(len, scores)) < events[100.0]
+    out = train(folder, tmp_path / "short", _options(1.0))
+    monkeypatch.setattr(training._Run, "_held_out_nats", lambda run, weights: 1e-9)
+    told: list[Progress] = []
+    train(folder, out, _options(2.0), resume=True, on_progress=told.append)
+    assert not any(progress.best for progress in told)
+
+
 def test_a_run_that_gains_no_more_stops_says_so_and_keeps_the_best(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

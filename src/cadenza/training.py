@@ -79,7 +79,8 @@ PERFORMANCE_SHARE = 0.1  # of pieces that leave the grid; from here on notes may
 SMALL_CORPUS_NOTES, SMALL_CORPUS_DROPOUT = 50_000, 0.3
 FINE_TUNING = 0.6  # of the highest learning rate, for a network that knows music already
 SHORT_RUN_MINUTES = 5.0  # within which no key is heard often enough for transposition to pay
-EVALUATION_NOTES = 15_000  # held-out notes that progress is measured on
+EVALUATION_NOTES = 15_000  # held-out notes that progress is measured on, at most
+EVALUATION_NOTES_A_MINUTE = 3_000  # of a run, so that measuring takes a small part of a short one
 EVALUATIONS = 12  # in a run
 PATIENCE = 4  # evaluations that are no lower than an earlier one, after which training stops
 
@@ -414,7 +415,8 @@ class _Run:
                 only=self.processes.lanes(self.preset.lanes),
             )
         )
-        self.evaluation_batches = padded_batches(_some_of(self._encoded_held_out()))
+        measured = _some_of(self._encoded_held_out(), self._evaluation_notes)
+        self.evaluation_batches = padded_batches(measured)
         self.seconds, self.events = 0.0, 0
         self.best_nats, self.best_weights = math.inf, self.learner.weights()
         self.base_weights = self.best_weights if prepared.base else None
@@ -475,6 +477,12 @@ class _Run:
     def _encoded_held_out(self) -> list[EncodedPiece]:
         encode = self.prepared.representation.encode_piece
         return [encode(piece.score) for piece in self.prepared.held_out]
+
+    @property
+    def _evaluation_notes(self) -> int:
+        if self.minutes is None:
+            return EVALUATION_NOTES
+        return min(EVALUATION_NOTES, round(EVALUATION_NOTES_A_MINUTE * self.minutes))
 
     def _steps_of_epochs(self) -> int:
         encode, window = self.prepared.representation.encode, self.preset.window
@@ -646,6 +654,8 @@ class _Run:
         if facts["length"] == [self.minutes, self.epochs]:
             self.lowest_nats = math.inf if facts["lowest_nats"] is None else facts["lowest_nats"]
             self.since_lowest, self.stopped_early = facts["since_lowest"], facts["stopped_early"]
+        elif facts["best_nats"] is not None:
+            self.best_nats = self._held_out_nats(self.best_weights)  # a longer run measures on more notes
         self.log = facts["log"]
         self.recent = [(nats, count) for nats, count in facts["recent"]]
         # A run that is made longer has done less of it.
@@ -871,12 +881,12 @@ def _check_sum(state: bytes, digest: str) -> None:
         raise ValueError("not as it was written")
 
 
-def _some_of(pieces: list[EncodedPiece]) -> list[EncodedPiece]:
-    """As many pieces as fit the evaluation budget, at least one."""
+def _some_of(pieces: list[EncodedPiece], most: int) -> list[EncodedPiece]:
+    """As many pieces as have so many notes at most; at least one."""
     kept: list[EncodedPiece] = []
     notes = 0
     for piece in pieces:
-        if kept and notes + len(piece) > EVALUATION_NOTES:
+        if kept and notes + len(piece) > most:
             continue
         kept.append(piece)
         notes += len(piece)
