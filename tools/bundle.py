@@ -3,7 +3,8 @@
     python tools/bundle.py corpus FREE      FREE holds mutopia_keyboard, mutopia_hymns, ...
     python tools/bundle.py base FREE OUT    all of that music by style, in OUT/train and OUT/valid
     python tools/bundle.py soundfont SF3    FluidR3Mono_GM.sf3, cut to the instruments that MIDI files name; its licence lies beside it
-    python tools/bundle.py model MODEL OUT  the model that was trained on OUT/train, judged by OUT/valid
+    python tools/bundle.py model FIRST MODEL OUT
+                                            MODEL, which went on from FIRST, both trained on OUT/train; judged by OUT/valid
 
 The choice of pieces is by rule, not by hand: for the corpus, of each source the shortest ones above a least length,
 as many as its share of the budget allows; for the base model, all that are eight bars long.
@@ -51,7 +52,7 @@ LEAST_BYTES = 1_200
 LEAST_BARS = 8
 MODEL_NAME = "free-music"
 MODEL_LICENCE = "MIT for the weights; of the music as told below"
-TRAINING = "cadenza train OUT/train --drums --preset medium --transpose 6 --from-scratch --minutes {minutes:.0f} --out MODEL"
+TRAINING = "cadenza train OUT/train --drums --preset medium --transpose 6 {start} --minutes {minutes:.0f} --out {out}"
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,7 @@ def _bars(piece: Piece) -> int:
     return len(bar_lines(piece.score, piece.score.end)) - 1
 
 
-def bundle_model(model: Path, base: Path) -> None:
+def bundle_model(first: Path, model: Path, base: Path) -> None:
     """Copy what composing needs, weights and graphs in half their size, with a card that tells all about it."""
     target = bundled_model()
     shutil.rmtree(target, ignore_errors=True)
@@ -237,12 +238,12 @@ def bundle_model(model: Path, base: Path) -> None:
     config["corpus"]["folder"] = MODEL_NAME
     write_atomic(target / CONFIG, json.dumps(config, indent=1) + "\n")
     write_sums(target)
-    write_atomic(target / CARD, _card(ModelFolder.open(target), base))
+    write_atomic(target / CARD, _card(ModelFolder.open(first), ModelFolder.open(target), base))
     total = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{total:,} bytes in {target}")
 
 
-def _card(model: ModelFolder, base: Path) -> str:
+def _card(first: ModelFolder, model: ModelFolder, base: Path) -> str:
     card = write_card(model.config, model.character.thirds)
     card = re.sub(r"(?m)^- Licence: .*$", f"- Licence: {MODEL_LICENCE}", card)
     music, judged = [], []
@@ -265,12 +266,20 @@ def _card(model: ModelFolder, base: Path) -> str:
         "",
         "## To train it again",
         "    python tools/bundle.py base FREE OUT",
-        f"    {TRAINING.format(minutes=model.config['seconds'] / 60)}",
-        "    python tools/bundle.py model MODEL OUT",
+        f"    {_training(first, '--from-scratch --no-index', 'FIRST')}",
+        f"    {_training(model, '--from FIRST', 'MODEL')}",
+        "    python tools/bundle.py model FIRST MODEL OUT",
+        "",
+        f"The first took {first.config['steps']:,} steps, to {first.config['held_out']['nats_per_note']:.3f} nats per held-out note, "
+        "and was made before networks were told of styles.",
         "",
         "## Limits",
     ]
     return card.replace("## Limits", "\n".join(sections))
+
+
+def _training(model: ModelFolder, start: str, out: str) -> str:
+    return TRAINING.format(start=start, minutes=model.config["seconds"] / 60, out=out)
 
 
 def _judged(model: ModelFolder, folder: Path) -> str:
@@ -293,6 +302,7 @@ if __name__ == "__main__":
     base.add_argument("free", type=Path)
     base.add_argument("out", type=Path)
     model = verbs.add_parser("model")
+    model.add_argument("first", type=Path)
     model.add_argument("model", type=Path)
     model.add_argument("base", type=Path)
     arguments = parser.parse_args()
@@ -303,4 +313,4 @@ if __name__ == "__main__":
     elif arguments.what == "base":
         build_base(arguments.free, arguments.out)
     else:
-        bundle_model(arguments.model, arguments.base)
+        bundle_model(arguments.first, arguments.model, arguments.base)
