@@ -223,7 +223,8 @@ def training(bench: Bench) -> list[Row]:
 
 def _run(bench: Bench, preset: str) -> _Run:
     """A training run that `_step` takes step by step; nothing is written."""
-    from cadenza.training import TrainingOptions, _Run, prepare
+    from cadenza.preparation import TrainingOptions, prepare
+    from cadenza.training import _Run
 
     options = TrainingOptions(preset=preset, minutes=60.0, base=None)
     prepared = prepare(bench.corpus.root, options, bench.corpus)

@@ -44,7 +44,7 @@ from cadenza.tokens import UNKNOWN
 
 if TYPE_CHECKING:
     from cadenza.corpus import Piece
-    from cadenza.training import Prepared
+    from cadenza.preparation import Prepared
 
 WINDOW = 100
 BATCH = 64
@@ -239,7 +239,7 @@ def our_contender(prepared: Prepared, preset: str, architecture: str | None, see
     from benchmarks.fitting import piece_nats
     from cadenza.learner import Learner, Recipe
     from cadenza.models import build_model
-    from cadenza.training import TrainingOptions
+    from cadenza.preparation import TrainingOptions
 
     lanes, window = PRESETS[preset].lanes, PRESETS[preset].window
     _, learning_rate = PRESETS[preset].network(architecture)
@@ -345,7 +345,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     """Everything that the JSON line says."""
     import torch
 
-    from cadenza.training import TrainingOptions, prepare
+    from cadenza.preparation import TrainingOptions, prepare
 
     prepared = prepare(arguments.folder, TrainingOptions(preset="tutorial"))
     prepared = replace(prepared, held_out=some_of(prepared, prepared.held_out, arguments.held_out_names))

@@ -52,10 +52,10 @@ def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def without_dropout() -> None:
     """Give the preset "tiny" no dropout, which is drawn in another order where processes share a batch."""
-    from cadenza import training
+    from cadenza import preparation
 
     presets.PRESETS["tiny"] = replace(TINY, model=TINY.model | {"dropout": 0.0})
-    training.SMALL_CORPUS_DROPOUT = 0.0
+    preparation.SMALL_CORPUS_DROPOUT = 0.0
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -86,7 +86,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory, folder: Path, tiny_presets: None) -> dict[str, Path]:
     """A trained model folder of each kind: "lstm", "gru", "transformer" and "tokens"."""
-    from cadenza.training import TrainingOptions, train
+    from cadenza.preparation import TrainingOptions
+    from cadenza.training import train
 
     base = tmp_path_factory.mktemp("models")
     kinds = {

@@ -18,8 +18,8 @@ from benchmarks import chorales16, fitting, frames, tutorial
 from benchmarks.fitting import averaged_nats, last_match, piece_nats
 from benchmarks.tutorial import Contender, Look
 from cadenza.models import ModelConfig, build_model
+from cadenza.preparation import Prepared, TrainingOptions, prepare
 from cadenza.tokens import UNKNOWN
-from cadenza.training import Prepared, TrainingOptions, prepare
 
 
 def _roll(seed: int, length: int = 70) -> NDArray[np.int64]:

@@ -50,7 +50,8 @@ LAYERS = (
     {"models.recurrent", "models.transformer", "runtime", "graph"},
     {"models", "evaluation", "sampling", "model_card", "holdout"},
     {"options", "model_folder", "learner", "ahead"},
-    {"tasks", "training"},
+    {"tasks", "checkpoint", "preparation"},
+    {"training"},
     {"composer"},
     {"web.store", "web.guard", "web.notes"},
     {"web.uploads", "web.worker", "web.workforce"},
@@ -98,6 +99,7 @@ def test_modules_import_only_from_the_layers_below() -> None:
             "torch",
             {
                 "training",
+                "checkpoint",
                 "learner",
                 "processes",
                 "models.language_model",

@@ -30,7 +30,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
 
 import conftest
-from cadenza import CadenzaError, Composer, TrainingOptions, training
+from cadenza import CadenzaError, Composer, TrainingOptions, checkpoint, preparation, training
 from cadenza.cli import main
 from cadenza.dataset import AugmentedScores, WindowStream
 from cadenza.errors import InputError, StorageError
@@ -99,7 +99,8 @@ from pathlib import Path
 import torch
 import conftest
 from cadenza import presets
-from cadenza.training import TrainingOptions, train
+from cadenza.preparation import TrainingOptions
+from cadenza.training import train
 
 torch.set_num_threads(1)
 presets.PRESETS["tiny"] = conftest.TINY
@@ -152,7 +153,7 @@ def test_a_run_goes_on_in_a_new_process_to_the_bit_within_an_epoch_and_between_t
 
 def _facts(out: Path) -> dict[str, Any]:
     """What a checkpoint tells beside tensors, without times."""
-    facts, _ = training._read_state(out / STATE)
+    facts, _ = checkpoint.read(out / STATE)
     facts["log"] = [
         {k: v for k, v in line.items() if k not in ("seconds", "notes_per_second")} for line in facts["log"]
     ]
@@ -177,14 +178,14 @@ def test_the_order_after_going_on_is_not_that_of_the_first_epoch() -> None:
 
 KILL_WHILE_SAVING = """
 import os, random, signal, time
-from cadenza import training
+from cadenza import checkpoint, preparation, training
 from cadenza.errors import ModelError
 from cadenza.files import write_atomic
 from cadenza.model_folder import UNFINISHED, ModelFolder
 
 folder, out, kills = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 options = TrainingOptions(preset="tiny", epochs=1e5, graphs=("fp32",), base=None, architecture="gru")
-prepared = training.prepare(folder, options)
+prepared = preparation.prepare(folder, options)
 
 # Saved once by all that saves; then what takes time between the writes is left out.
 run = training._Run(prepared, options, out)
@@ -205,7 +206,7 @@ def save_for_ever(ready):
         run.finish()
 
 def what_there_is():
-    facts, _, _ = training._last_state(out)
+    facts, _, _ = checkpoint.last(out)
     try:
         model = ModelFolder.open(out)
     except ModelError as error:
@@ -308,7 +309,7 @@ class _FailingCall:
 def saved(tmp_path_factory: pytest.TempPathFactory, folder: Path, tiny_presets: None) -> Iterator[Any]:
     """A run that has written a checkpoint and a model."""
     options = _options(graphs=("int8",), architecture="lstm")
-    prepared = training.prepare(folder, options)
+    prepared = preparation.prepare(folder, options)
     run = training._Run(prepared, options, tmp_path_factory.mktemp("saved") / "model")
     run._train_step()
     run.finish()
@@ -318,7 +319,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory, folder: Path, tiny_presets: 
 
 def _still_usable(run: Any) -> None:
     """A checkpoint, and a model that is whole or none; and both can be written again."""
-    step, *_ = training._last_state(run.out)
+    step, *_ = checkpoint.last(run.out)
     assert step["step"] >= 1
     assert not list(run.out.glob("*.tmp")) and not list(run.out.glob(".*.tmp"))
     if (run.out / CONFIG).exists():
@@ -382,7 +383,7 @@ def test_a_full_disk_where_graphs_are_made_small_is_told(saved: Any, monkeypatch
 def _use(folder: Path, name: str) -> None:
     """Read a file of a model or of its checkpoint as those do that need it."""
     if name == STATE:
-        training._read_state(folder / STATE)
+        checkpoint.read(folder / STATE)
         return
     model = ModelFolder.open(folder)
     if name == WEIGHTS:
@@ -581,11 +582,11 @@ def test_checkpoints_with_other_tensors_are_refused(
 ) -> None:
     broken = copy("lstm")
     options = TrainingOptions(preset="tiny", architecture="lstm")
-    facts, tensors = training._read_state(broken / STATE)
+    facts, tensors = checkpoint.read(broken / STATE)
     some = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     others = {name: tensor for name, tensor in tensors.items() if name not in some} | _changed(some, what)
-    told = {"training": json.dumps(facts | {"sha256": training._NO_SUM})}
-    (broken / STATE).write_bytes(training._with_sum(save_tensors(others, told)))
+    told = {"training": json.dumps(facts | {"sha256": checkpoint._NO_SUM})}
+    (broken / STATE).write_bytes(checkpoint.with_sum(save_tensors(others, told)))
     with _refused_quickly(str(broken / STATE)):
         train(folder, broken, options, resume=True)
 
@@ -876,7 +877,7 @@ def test_whatever_values_a_model_has_it_composes_or_is_refused(
             assert midi_bytes(piece.score) and json.dumps(piece.sidecar, allow_nan=False)
             outcomes.add("composed")
             if kind == "lstm" and name == CONFIG:
-                training.prepare(folder, _options(base=broken))
+                preparation.prepare(folder, _options(base=broken))
         except CadenzaError as error:
             outcomes.add("refused" if _is_a_sentence(str(error)) else str(error))
     assert outcomes == {"composed", "refused"}

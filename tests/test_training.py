@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load_file
 
 import conftest
-from cadenza import Composer, presets, training
+from cadenza import Composer, checkpoint, preparation, presets, training
 from cadenza.ahead import Ahead
 from cadenza.corpus import scan
 from cadenza.dataset import Augmentation, AugmentedScores, Deck, WindowStream
@@ -44,10 +44,11 @@ from cadenza.model_folder import (
     bundled_model,
     write_sums,
 )
+from cadenza.preparation import TrainingOptions, _with_styles
 from cadenza.presets import ARCHITECTURES
 from cadenza.processes import Processes
 from cadenza.score import transpose
-from cadenza.training import Progress, TrainingOptions, _with_styles, train
+from cadenza.training import Progress, train
 from cadenza.vocabulary import MAX_STYLES
 from music import tune, write_folder
 
@@ -134,7 +135,7 @@ def test_progress_of_a_short_run_is_measured_on_few_notes_and_a_longer_one_measu
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = [tune(number) for number in range(30)]
-    prepared = training.prepare(folder, _options())
+    prepared = preparation.prepare(folder, _options())
     judged = replace(prepared, held_out=[replace(prepared.held_out[0], score=score) for score in scores])
     events = {}
     for minutes in (0.01, 0.3, 100.0):
@@ -363,7 +364,7 @@ from pathlib import Path
 from types import SimpleNamespace
 import torch
 import conftest
-from cadenza import training
+from cadenza import TrainingOptions, training
 
 torch.set_num_threads(1)
 conftest.without_dropout()
@@ -383,7 +384,7 @@ def dies(): os._exit(1)
 
 def train_until_interrupted(out, resume, **options):
     try:
-        training.train(folder, out, training.TrainingOptions(preset="tiny", epochs=6.0, **options), resume=resume)
+        training.train(folder, out, TrainingOptions(preset="tiny", epochs=6.0, **options), resume=resume)
     except KeyboardInterrupt:
         return
     raise AssertionError("nobody was interrupted")
@@ -426,7 +427,7 @@ def _held_out(out: Path) -> list[float]:
 @pytest.fixture
 def no_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(presets.PRESETS, "tiny", presets.PRESETS["tiny"])
-    monkeypatch.setattr(training, "SMALL_CORPUS_DROPOUT", training.SMALL_CORPUS_DROPOUT)
+    monkeypatch.setattr(preparation, "SMALL_CORPUS_DROPOUT", preparation.SMALL_CORPUS_DROPOUT)
     conftest.without_dropout()
 
 
@@ -458,7 +459,7 @@ def test_processes_that_keep_parts_of_the_network_learn_what_one_does_and_share_
 
 
 def _step(out: Path) -> int:
-    return int(training._read_state(out / STATE)[0]["step"])
+    return int(checkpoint.read(out / STATE)[0]["step"])
 
 
 def test_a_restart_goes_on_only_from_what_its_own_start_wrote(
@@ -551,7 +552,7 @@ def test_a_base_that_cannot_be_gone_on_from_is_refused(
 
 def test_small_models_begin_with_the_bundled_one_unless_told_otherwise(folder: Path) -> None:
     def base_of(**options: Any) -> Any:
-        return training.prepare(folder, TrainingOptions(**options)).base
+        return preparation.prepare(folder, TrainingOptions(**options)).base
 
     assert base_of().path == bundled_model()
     for options in (

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from cadenza.corpus import Corpus, scan
     from cadenza.midi import read_midi, write_midi
     from cadenza.options import ComposeOptions
+    from cadenza.preparation import TrainingOptions
     from cadenza.score import Score
-    from cadenza.training import TrainingOptions, train
+    from cadenza.training import train
 
 __all__ = [
     "CadenzaError",
@@ -47,7 +48,7 @@ _HOME = {
     "Composition": "composer",
     "Corpus": "corpus",
     "Score": "score",
-    "TrainingOptions": "training",
+    "TrainingOptions": "preparation",
     "read_midi": "midi",
     "scan": "corpus",
     "train": "training",

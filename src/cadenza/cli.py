@@ -329,13 +329,13 @@ def _require_torch() -> None:
 
 
 def _train(folder: Path, out: Path, arguments: argparse.Namespace, *, overwrite: bool) -> None:
-    from cadenza import training
+    from cadenza import preparation, training
     from cadenza.model_folder import ModelFolder
 
-    options = training.TrainingOptions(
+    options = preparation.TrainingOptions(
         preset=arguments.preset,
         architecture=arguments.model_kind,
-        base=None if arguments.from_scratch else arguments.base or training.AUTO,
+        base=None if arguments.from_scratch else arguments.base or preparation.AUTO,
         minutes=arguments.minutes,
         epochs=arguments.epochs,
         seed=arguments.seed or 0,
@@ -350,7 +350,7 @@ def _train(folder: Path, out: Path, arguments: argparse.Namespace, *, overwrite:
     if out.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"{out} lies in {folder}, whose files are learned from; choose another --out.")
     corpus = _scan(folder, arguments)
-    prepared = training.prepare(folder, options, corpus)
+    prepared = preparation.prepare(folder, options, corpus)
     for report in corpus.skipped:
         _tell(f"left out: {_report_line(report)}")
     for warning in prepared.warnings:

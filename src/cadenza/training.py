@@ -1,4 +1,4 @@
-"""Learns a model from a folder of MIDI files; the only module, with `models`, that needs torch.
+"""Learns a model from a prepared folder, and writes it.
 
 A run can be stopped at any moment, by Ctrl-C or by a crash, and goes on with `resume` where it was at
 most a minute before: weights, optimiser, batches, random numbers and time spent are all kept.
@@ -6,16 +6,14 @@ most a minute before: weights, optimiser, batches, random numbers and time spent
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -25,9 +23,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from cadenza import checkpoint
 from cadenza.ahead import Ahead
-from cadenza.character import Character
-from cadenza.corpus import Corpus, Piece, scan
 from cadenza.dataset import (
     Augmentation,
     AugmentedScores,
@@ -38,11 +35,10 @@ from cadenza.dataset import (
     padded_batches,
     value_counts,
 )
-from cadenza.errors import CadenzaError, InputError, ModelError
+from cadenza.errors import InputError, ModelError
 from cadenza.evaluation import Likelihood
-from cadenza.events import EncodedPiece, NoteEvents
-from cadenza.files import clear_away, not_written, write_atomic
-from cadenza.holdout import SAME_TUNE, split
+from cadenza.events import EncodedPiece
+from cadenza.files import clear_away, write_atomic
 from cadenza.learner import Learner, Recipe, choose_device, to_device, with_prefix
 from cadenza.likeness import usual
 from cadenza.model_card import loss_curve_svg, write_card
@@ -59,94 +55,23 @@ from cadenza.model_folder import (
     UNFINISHED,
     WEIGHTS,
     ModelFolder,
-    bundled_model,
     has_checkpoint,
     replace_model,
     write_sums,
 )
-from cadenza.models import LanguageModel, ModelConfig, build_model
-from cadenza.originality import Baseline, Index
+from cadenza.models import LanguageModel, build_model
+from cadenza.preparation import Prepared, TrainingOptions, name_of, prepare
 from cadenza.presets import PRESETS
 from cadenza.processes import Processes
-from cadenza.repertoire import Repertoire
-from cadenza.tokens import NotesAndChords
 from cadenza.version import __version__
-from cadenza.vocabulary import MAX_STYLES
 
 CHECKPOINT_SECONDS = 30.0
-AUTO, DEFAULT_PRESET, BUNDLED = "auto", "small", "bundled"
-PERFORMANCE_SHARE = 0.1  # of pieces that leave the grid; from here on notes may
-SMALL_CORPUS_NOTES, SMALL_CORPUS_DROPOUT = 50_000, 0.3
 FINE_TUNING = 0.6  # of the highest learning rate, for a network that knows music already
 SHORT_RUN_MINUTES = 5.0  # within which no key is heard often enough for transposition to pay
 EVALUATION_NOTES = 15_000  # held-out notes that progress is measured on, at most
 EVALUATION_NOTES_A_MINUTE = 3_000  # of a run, so that measuring takes a small part of a short one
 EVALUATIONS = 12  # in a run
 PATIENCE = 4  # evaluations that are no lower than an earlier one, after which training stops
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """What to train, and for how long: `minutes`, or `epochs` over the corpus; else as the preset says."""
-
-    preset: str = "small"
-    architecture: str | None = None  # "lstm", "gru" or "transformer"; None takes the preset's
-    # The model to go on from, whose network and grid are kept; "auto" takes the bundled one unless other options
-    # ask for another network or grid, None begins from scratch.
-    base: str | Path | None = "auto"
-    minutes: float | None = None
-    epochs: float | None = None
-    seed: int = 0
-    device: str = "auto"
-    steps_per_quarter: int | None = None  # None stands for 12
-    velocity_levels: int | None = None  # None stands for 16
-    # Up to so many semitones, up or down; None: none in short runs that begin from scratch, else 6.
-    transpose: int | None = None
-    allow_drums_only: bool = False
-    index: bool = True  # by which composed pieces are told from those learned from (see `originality`)
-    graphs: tuple[str, ...] | None = None  # "fp32", "int8": those to write; None takes the preset's
-    shard: bool = False  # each of several processes keeps only a part of the network and of its optimiser
-
-    def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
-            raise InputError(f"unknown preset {self.preset!r}; choose one of {', '.join(PRESETS)}.")
-        if self.minutes is not None and self.epochs is not None:
-            raise InputError("give minutes or epochs, not both.")
-        if not 0 <= self.seed < 2**63:
-            raise InputError("the seed must be between 0 and 2^63 - 1.")
-        if self.minutes is not None and not 0 < self.minutes < 1e6:
-            raise InputError("the number of minutes must be above 0.")
-        if self.transpose is not None and not 0 <= self.transpose <= 12:
-            raise InputError("transpose must be between 0 and 12 semitones.")
-        if self.epochs is not None and not 0 < self.epochs < 1e6:
-            raise InputError("the number of epochs must be above 0.")
-        if self.base not in (None, AUTO) and (self._names_a_network or not self._predicts_notes):
-            raise InputError(
-                "a model that is gone on from keeps its network and its grid; leave out what names others."
-            )
-
-    @property
-    def _predicts_notes(self) -> bool:
-        return PRESETS[self.preset].representation == "note-events"
-
-    @property
-    def _names_a_network(self) -> bool:
-        return any(
-            value is not None for value in (self.architecture, self.steps_per_quarter, self.velocity_levels)
-        )
-
-    def base_folder(self) -> Path | None:
-        """The folder of the model to go on from, if any."""
-        if self.base != AUTO:
-            return None if self.base is None else Path(self.base)
-        return None if self._names_a_network or self.preset != DEFAULT_PRESET else bundled_model()
-
-    def network(self, notes: int, base: ModelFolder | None = None) -> ModelConfig:
-        """The base's network, or the preset's as these options change it, for a corpus of so many notes."""
-        model = dict(base.config["model"]) if base else PRESETS[self.preset].network(self.architecture)[0]
-        if notes < SMALL_CORPUS_NOTES:
-            model["dropout"] = max(model.get("dropout", 0.0), SMALL_CORPUS_DROPOUT)
-        return ModelConfig(**model)
 
 
 @dataclass(frozen=True)
@@ -164,141 +89,6 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
-
-
-@dataclass
-class Prepared:
-    """A corpus ready to be learned from."""
-
-    corpus: Corpus
-    train: list[Piece]
-    held_out: list[Piece]
-    representation: Representation
-    repertoire: Repertoire | None
-    character: Character
-    styles: dict[str, Repertoire]
-    warnings: list[str]
-    index: Index  # of the pieces that are learned from
-    baseline: Baseline
-    base: ModelFolder | None = None  # the model that training goes on from
-
-
-def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None = None) -> Prepared:
-    """Read the folder, hold pieces out, choose the representation; raises InputError if too little is usable."""
-    corpus = corpus or scan(folder, allow_drums_only=options.allow_drums_only)
-    corpus.require_pieces(2)
-    parts = split(corpus)
-    train_pieces, held_out, index = parts.learned, parts.held_out, parts.index
-    base = _base(options, corpus)
-    preset = PRESETS[options.preset]
-    warnings = []
-    if len(corpus.pieces) < 20:
-        warnings.append(
-            f"only {len(corpus.pieces)} pieces: expect imitation more than invention, and noisy held-out numbers"
-        )
-    representation: Representation
-    repertoire: Repertoire | None = None
-    character, styles = Character(), dict[str, Repertoire]()
-    if preset.representation == "notes-and-chords":
-        representation = NotesAndChords.of(piece.score for piece in train_pieces)
-    else:
-        character = Character.of(
-            [piece.score for piece in train_pieces], [piece.style for piece in train_pieces]
-        )
-        if base is not None:
-            warnings += _on_base(base, held_out)
-            index = index if base.index is None else base.index.within(_name_of(base)).joined(index)
-        representation = _events(options, corpus) if base is None else base.representation
-        if isinstance(representation, NoteEvents):
-            representation = _with_styles(representation, character.styles, train_pieces)
-        off_grid = _off_grid(corpus)
-        if off_grid and isinstance(representation, NoteEvents) and not representation.microtiming:
-            warnings.append(
-                f"{off_grid} of {len(corpus.pieces)} pieces are unquantised and were put on the grid"
-            )
-        encoded = [representation.encode(piece.score) for piece in train_pieces]
-        assert isinstance(representation, NoteEvents)
-        repertoire = Repertoire.of(encoded, representation)
-        for name in character.styles:
-            of_style = [e for e, piece in zip(encoded, train_pieces, strict=True) if piece.style == name]
-            styles[name] = Repertoire.of(of_style, representation)
-    return Prepared(
-        corpus,
-        train_pieces,
-        held_out,
-        representation,
-        repertoire,
-        character,
-        styles,
-        warnings,
-        index,
-        parts.baseline(),
-        base,
-    )
-
-
-def _off_grid(corpus: Corpus) -> int:
-    """How many pieces are performances."""
-    return sum(piece.timing != "grid" for piece in corpus.pieces)
-
-
-def _needs_microtiming(corpus: Corpus) -> bool:
-    return _off_grid(corpus) >= PERFORMANCE_SHARE * len(corpus.pieces)
-
-
-def _events(options: TrainingOptions, corpus: Corpus) -> NoteEvents:
-    """The representation of a network that begins anew."""
-    steps, levels = options.steps_per_quarter, options.velocity_levels
-    return NoteEvents(
-        NoteEvents.steps_per_quarter if steps is None else steps,
-        NoteEvents.velocity_levels if levels is None else levels,
-        _needs_microtiming(corpus),
-    )
-
-
-def _with_styles(representation: NoteEvents, styles: Sequence[str], pieces: Sequence[Piece]) -> NoteEvents:
-    """One that tells these styles beside those it tells already; if there are too many, those of the most pieces."""
-    often = Counter(piece.style for piece in pieces)
-    new = sorted(set(styles) - set(representation.styles), key=lambda name: (-often[name], name))
-    told = sorted(new[: MAX_STYLES - len(representation.styles)])
-    return replace(representation, styles=(*representation.styles, *told))
-
-
-def _base(options: TrainingOptions, corpus: Corpus) -> ModelFolder | None:
-    """The model to go on from; raises InputError or ModelError if one is named that cannot be."""
-    folder = options.base_folder()
-    if folder is None:
-        return None
-    base = ModelFolder.open(folder)
-    if not isinstance(base.representation, NoteEvents):
-        raise InputError(
-            f"{folder}: knows notes and chords alone, and cannot be gone on from; name another model."
-        )
-    try:
-        ModelConfig(**base.config["model"])
-    except (KeyError, TypeError) as error:
-        raise ModelError(f"{folder / CONFIG}: damaged; restore the file or train again.") from error
-    too_coarse = _needs_microtiming(corpus) and not base.representation.microtiming
-    return None if too_coarse and options.base == AUTO else base
-
-
-def _name_of(base: ModelFolder) -> str:
-    """Before the names of the pieces that it learned from, to tell them from those of the folder."""
-    return BUNDLED if base.path == bundled_model() else base.path.name
-
-
-def _on_base(base: ModelFolder, held_out: Sequence[Piece]) -> list[str]:
-    """What a user should know of the model that training goes on from."""
-    name = f"the model {_name_of(base)}"
-    found = [f"going on from {name}; --from-scratch begins anew"]
-    index = base.index
-    known = 0 if index is None else sum(index.judge(p.score).notes >= SAME_TUNE for p in held_out)
-    if known:
-        found.append(
-            f"{known} of {len(held_out)} held-out pieces share a tune with what {name} learned from: "
-            "how well they are predicted flatters"
-        )
-    return found
 
 
 def train(
@@ -325,7 +115,7 @@ def train(
     options = options or TrainingOptions()
     out = Path(out)
     processes = Processes.join(options.shard)
-    resume = resume or (processes.restarts > 0 and _was_started_by(processes, out))
+    resume = resume or (processes.restarts > 0 and checkpoint.belongs_to(processes.start, out))
     if not resume and not overwrite:
         _refuse_to_replace(out)
     prepared = prepared or prepare(folder, options)
@@ -340,21 +130,13 @@ def train(
             if note and on_note and processes.is_first:
                 on_note(note)
         elif processes.is_first:
-            _forget(out / STATE)
-            _forget(out / STATE_BEFORE)
+            checkpoint.forget(out)
         with _Interruption(on_stopping) as interruption:
             run.loop(on_progress if processes.is_first else None, interruption)
             run.finish()
     finally:
         run.stream.close()
     return out
-
-
-def _forget(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise not_written(path, error) from error
 
 
 def _refuse_to_replace(out: Path) -> None:
@@ -624,16 +406,14 @@ class _Run:
             "last_evaluation_share": self.last_evaluation_share,
             "stream": positions.tolist(),
         }
-        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        state = save_tensors(plain, metadata={"training": json.dumps(facts | {"sha256": _NO_SUM})})
-        write_atomic(self.out / STATE, _with_sum(state), self.out / STATE_BEFORE)
+        checkpoint.write(self.out, facts, tensors)
 
     def restore(self) -> str | None:
         """Go on from the checkpoint in `out`, or from the one before if it is damaged, which the text returned tells.
 
         Raises InputError if there is none or it is of another run, ModelError if both are damaged.
         """
-        facts, tensors, note = _last_state(self.out)
+        facts, tensors, note = checkpoint.last(self.out)
         if facts["identity"] != self._identity():
             raise InputError(
                 f"{self.out}: was trained with other options or on other files; "
@@ -642,7 +422,7 @@ class _Run:
         try:
             self._go_on_from(facts, tensors)
         except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise _damaged_state(self.out / STATE) from error
+            raise checkpoint.damaged(self.out / STATE) from error
         return note
 
     def _go_on_from(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -686,7 +466,7 @@ class _Run:
         """Write the model folder from the best weights; the checkpoint stays, so that training can go on."""
         self._keep_model()
         if self.processes.is_first:
-            _forget(self.out / STATE_BEFORE)
+            checkpoint.forget(self.out, (STATE_BEFORE,))
 
     def _keep_model(self) -> None:
         self.checkpoint()  # first: a kill while one model takes the place of another leaves none
@@ -755,7 +535,7 @@ class _Run:
 
     def _base_name(self) -> dict[str, str] | None:
         base = self.prepared.base
-        return {"name": _name_of(base), "digest": base.digest} if base else None
+        return {"name": name_of(base), "digest": base.digest} if base else None
 
     def _final_likelihood(self) -> Likelihood:
         self.judged.load_state_dict(self.best_weights)
@@ -797,20 +577,6 @@ def evaluate_model(
     return likelihood
 
 
-def _was_started_by(processes: Processes, out: Path) -> bool:
-    """Whether there is a checkpoint from before torchrun started these processes anew; a damaged one is not."""
-    return any(_start_of(out / name) == processes.start for name in (STATE, STATE_BEFORE))
-
-
-def _start_of(path: Path) -> object:
-    """Which start of torchrun a checkpoint is of; None of a damaged one."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return json.loads(file.metadata()["training"])["start"]
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
-        return None
-
-
 def _load_weights(model: LanguageModel, folder: ModelFolder) -> None:
     """Give a network the weights of a model folder; raises ModelError if they are damaged or of another network."""
     try:
@@ -823,62 +589,6 @@ def _load_weights(model: LanguageModel, folder: ModelFolder) -> None:
         model.load_state_dict(weights)
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise ModelError(f"{folder.path / WEIGHTS}: damaged; restore the file or train again.") from error
-
-
-def _last_state(out: Path) -> tuple[dict[str, Any], dict[str, Tensor], str | None]:
-    """The last checkpoint that is whole, and what a user should know of it if it is not the last one."""
-    try:
-        return *_read_state(out / STATE), None
-    except CadenzaError:
-        if not (out / STATE_BEFORE).exists():
-            raise
-        facts, tensors = _read_state(out / STATE_BEFORE)
-        step = facts.get("step")
-        return (
-            facts,
-            tensors,
-            f"{out / STATE} is damaged or missing; going on from the one before, of step {step}",
-        )
-
-
-def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    if not path.exists():
-        raise InputError(f"{path}: nothing to resume; leave --resume out to start a new run.")
-    try:
-        if not path.is_file():
-            raise ValueError("not a file")
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads(file.metadata()["training"])
-            _check_sum(path.read_bytes(), facts["sha256"])
-            return facts, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (
-        SafetensorError,
-        OSError,
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        RecursionError,
-    ) as error:
-        raise _damaged_state(path) from error
-
-
-def _damaged_state(path: Path) -> ModelError:
-    return ModelError(f"{path}: damaged; leave --resume out to start a new run.")
-
-
-_NO_SUM = "0" * 64  # in whose place the checksum of a checkpoint is put
-
-
-def _with_sum(state: bytes) -> bytes:
-    """A checkpoint with the checksum of all its bytes within it."""
-    return state.replace(_NO_SUM.encode(), hashlib.sha256(state).hexdigest().encode(), 1)
-
-
-def _check_sum(state: bytes, digest: str) -> None:
-    """Raise ValueError unless these are the bytes that `_with_sum` gave."""
-    if hashlib.sha256(state.replace(digest.encode(), _NO_SUM.encode(), 1)).hexdigest() != digest:
-        raise ValueError("not as it was written")
 
 
 def _some_of(pieces: list[EncodedPiece], most: int) -> list[EncodedPiece]:

@@ -211,7 +211,8 @@ class Worker:
 
     def train(self, job: Row) -> None:
         """Learn a model from a set, going on from where an earlier try was interrupted."""
-        from cadenza.training import Progress, TrainingOptions, train  # torch: only who trains needs it
+        from cadenza.preparation import TrainingOptions  # torch: only who trains needs it
+        from cadenza.training import Progress, train
 
         request = job["request"]
         out = self.store.folder_of_model(job["id"])
