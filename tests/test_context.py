@@ -16,12 +16,17 @@ from cadenza.context import (
     ECHO_PITCH,
     ECHO_VELOCITY,
     FILL,
+    FIRST_END,
+    KEY,
+    KEY_NOTES,
+    LAST_END,
     MATCH,
     MATCH_DURATION,
     MATCH_ONSET,
     MATCH_PITCH,
     N_CONTEXT,
     NEXT_ONSET,
+    SOUNDS_ON,
     STYLE,
     UNTOLD,
     ContextTracker,
@@ -74,7 +79,8 @@ def test_stepping_tells_the_same_around_a_gap(seed: int) -> None:
     _assert_told(ContextTracker(notes.steps_per_quarter, notes.max_onset, bars, given), events, context)
     plain = notes.context(events, bars_to_come=0)
     np.testing.assert_array_equal(context[:, :MATCH], plain[:, :MATCH])
-    assert (plain[:, FILL:] == NOT_APPLICABLE).all()
+    assert (plain[:, FILL:SOUNDS_ON] == NOT_APPLICABLE).all()
+    np.testing.assert_array_equal(context[:, SOUNDS_ON:], plain[:, SOUNDS_ON:])
 
 
 def test_a_style_is_told_with_every_event_and_a_mixture_by_shares() -> None:
@@ -85,13 +91,14 @@ def test_a_style_is_told_with_every_event_and_a_mixture_by_shares() -> None:
     assert notes.votes({"unknown": 1.0}) == notes.votes({}) == UNTOLD
     score = tune(1)
     told, untold = notes.encode_piece(score, style="ragtime"), notes.encode_piece(score)
-    assert (told.context[:, STYLE:] == 1).all() and (untold.context[:, STYLE:] == NOT_APPLICABLE).all()
+    columns = slice(STYLE, SOUNDS_ON)
+    assert (told.context[:, columns] == 1).all() and (untold.context[:, columns] == NOT_APPLICABLE).all()
     np.testing.assert_array_equal(told.context[:, :STYLE], untold.context[:, :STYLE])
     tracker = ContextTracker(notes.steps_per_quarter, notes.max_onset, 99)
     tracker.styles = notes.votes({"ragtime": 1.0})
     context = [NOT_APPLICABLE] * N_CONTEXT
     tracker.fill(ONSET, untold.events[0].tolist(), context)
-    assert context[STYLE:] == [1, 1, 1, 1]
+    assert context[columns] == [1, 1, 1, 1]
 
 
 def test_given_notes_are_told_ahead_of_time() -> None:
@@ -109,6 +116,24 @@ def test_given_notes_are_told_ahead_of_time() -> None:
     assert context[played, FILL].tolist() == [0, 0, 0, 2, 2, 2, 2, 2, 0, 0, 0, 0]
     assert context[played[3:9], AHEAD_ONSET].tolist() == [60, 48, 36, 24, 12, 12]
     assert context[played[4:8], COMING_PITCH].tolist() == [68, 69, 70, 71]  # a bar later
+
+
+def test_what_sounds_on_is_told() -> None:
+    notes = make_notes([0, 0, 480, 960], [480, 960, 240, 480], [67, 60, 40, 62], instrument=[0, 0, 42, 0])
+    piece = NoteEvents().encode_piece(Score(480, notes, metres=np.array([(0, 4, 4)], METRE)))
+    played = np.flatnonzero(piece.events[:, KIND] > TEMPO_KIND)[:4]
+    assert piece.context[played, SOUNDS_ON].tolist() == [0, 12, 0, 0]
+    assert piece.context[played, FIRST_END].tolist() == [12, 12, 6, 12]
+    assert piece.context[played, LAST_END].tolist() == [12, 24, 12, 12]
+
+
+def test_the_key_of_the_last_notes_is_told() -> None:
+    major = np.array([0, 4, 7, 5, 9, 2, 7, 0])
+    pitch = np.concatenate([60 + major, np.tile(66 + major, KEY_NOTES // 8), 66 + major])
+    piece = NoteEvents().encode_piece(Score(480, make_notes(np.arange(len(pitch)) * 480, 480, pitch)))
+    key = piece.context[np.flatnonzero(piece.events[:, KIND] > TEMPO_KIND), KEY]
+    assert key[0] == NOT_APPLICABLE and key[8] == 0  # C major
+    assert (key[8 + KEY_NOTES :] == 6).all() and (key[: 8 + KEY_NOTES] != 6).any()
 
 
 def _bars(context: EventArray) -> int:
@@ -164,5 +189,5 @@ def test_what_followed_within_a_bar_is_no_match() -> None:
 
 def test_matches_may_be_left_untold() -> None:
     told, untold = (NoteEvents().encode_piece(tune(1), matches=matches) for matches in (True, False))
-    assert (untold.context[:, MATCH:] == NOT_APPLICABLE).all()
+    assert (untold.context[:, MATCH:SOUNDS_ON] == NOT_APPLICABLE).all()
     np.testing.assert_array_equal(untold.context[:, :MATCH], told.context[:, :MATCH])

@@ -7,6 +7,14 @@ left, each event comes with echoes of the music 1, 2, 4 and 8 bars earlier:
     echo_pitch     which key the same instrument struck there (the next lower one within a chord)
     echo_duration, echo_velocity   how long and loud this very key was there
 
+What sounds on is told as well, since the next note most often comes when another one ends:
+
+    sounds_on      how long the instrument still sounds when the event comes, at most `max_onset` steps
+    first_end, last_end   how long after the event the first of all sounding notes ends, and the last one
+
+And the key that the last 64 notes are most likely in (Krumhansl's profiles; 12 major keys, then 12 minor ones), for the network
+to hear a tonic without having to count.
+
 It also repeats itself at other distances. So each event comes with what followed when the events just heard
 were last heard in this order, a bar ago or earlier (the match model of compressors, Mahoney 2005, as an input
 to the network, which learns how far to trust it):
@@ -31,15 +39,17 @@ from __future__ import annotations
 
 import copy
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cadenza.gaps import NO_ONE, Gap
 from cadenza.schema import NOT_APPLICABLE, ContextField
-from cadenza.score import IntArray
+from cadenza.score import IntArray, key_profiles
 from cadenza.vocabulary import (
     DURATION,
     FIRST_INSTRUMENT,
@@ -60,6 +70,7 @@ from cadenza.vocabulary import (
     VELOCITY,
     EventArray,
     bar_steps,
+    duration_steps,
     place,
     plays,
 )
@@ -82,7 +93,10 @@ COMING_PITCH = COMING_ONSET + len(LAGS_AHEAD)
 COMING_DURATION = COMING_PITCH + len(LAGS_AHEAD)
 COMING_VELOCITY = COMING_DURATION + COMING_DURATIONS
 STYLE = COMING_VELOCITY + COMING_VELOCITIES
-N_CONTEXT = STYLE + STYLE_VOTES
+SOUNDS_ON, FIRST_END, LAST_END = range(STYLE + STYLE_VOTES, STYLE + STYLE_VOTES + 3)
+KEY = LAST_END + 1
+N_CONTEXT = KEY + 1
+KEY_NOTES, LONGEST_HEARD = 64, 4  # notes that the key is told from; quarters of one that count
 UNTOLD = (NOT_APPLICABLE,) * STYLE_VOTES
 
 
@@ -126,6 +140,10 @@ def context_fields(
             ContextField(f"style_{n}", MAX_STYLES, ONSET, "style_1" if n > 1 else None)
             for n in range(1, STYLE_VOTES + 1)
         ),
+        ContextField("sounds_on", max_onset + 1, KIND),
+        ContextField("first_end", max_onset + 1, DURATION),
+        ContextField("last_end", max_onset + 1, DURATION),
+        ContextField("key", 24, ONSET),
     )
 
 
@@ -197,6 +215,10 @@ def context_of(
         _fill_echoes(context, events, step, length_or_none, max_onset, given, AHEAD)
         _fill_ahead(context, events, step, max_onset, given, gap, bars)
         sure = sure_events(events, context)
+    length_of = duration_steps(steps_per_quarter)
+    sounds = np.where(events[:, DURATION] >= 0, length_of[np.maximum(events[:, DURATION], 0)], 0)
+    _fill_ends(context, step, kind, sounds, max_onset)
+    _fill_key(context, events[:, PITCH], np.minimum(sounds, LONGEST_HEARD * steps_per_quarter))
     if matches:
         _fill_matches(context, events, step, length, sure)
     return context
@@ -323,6 +345,32 @@ def _fill_echoes(
             context[heard, echoes.velocity + index] = events[by_rank[found[heard]], VELOCITY]
 
 
+def _fill_ends(context: EventArray, step: IntArray, kind: IntArray, sounds: IntArray, max_onset: int) -> None:
+    """Fill in the columns that tell how long notes sound on; the events themselves sound so long (N,), 0 if not at all."""
+    sounding, rows = Sounding(max_onset), []
+    for event in zip(kind.tolist(), step.tolist(), sounds.tolist(), strict=True):
+        who, at, length = event
+        rows.append((sounding.sounds_on(who, at), *sounding.ends(at, length)))
+        sounding.add(*event)
+    context[:, SOUNDS_ON : LAST_END + 1] = rows
+
+
+_PROFILES = np.rint(1000 * key_profiles()).astype(
+    np.int64
+)  # whole numbers, of which sums are the same in any order
+
+
+def _fill_key(context: EventArray, pitch: EventArray, heard: IntArray) -> None:
+    """Fill in the key of the notes before each event, which are heard so long (N,), 0 for what has no pitch."""
+    notes = np.flatnonzero(heard)
+    classes = np.zeros((len(notes) + 1, 12), np.int64)
+    classes[np.arange(len(notes)) + 1, pitch[notes] % 12] = heard[notes]
+    total = classes.cumsum(axis=0)
+    total[KEY_NOTES:] -= total[:-KEY_NOTES].copy()
+    keys = np.append(NOT_APPLICABLE, np.argmax(total[1:] @ _PROFILES.T, axis=1))
+    context[:, KEY] = keys[np.searchsorted(notes, np.arange(len(pitch)))]
+
+
 def _fill_matches(
     context: EventArray, events: EventArray, step: IntArray, bar: IntArray, sure: NDArray[np.bool_] | None
 ) -> None:
@@ -407,6 +455,69 @@ def _mixed(key: NDArray[np.uint64]) -> NDArray[np.uint64]:
     key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return key ^ (key >> np.uint64(31))
+
+
+class Sounding:
+    """When the notes so far end, in steps."""
+
+    def __init__(self, longest: int) -> None:
+        self.longest = longest  # that is told
+        self.to_end: list[int] = []  # a heap
+        self.last = 0
+        self.last_of: dict[int, int] = {}  # by kind
+
+    def copy(self) -> Sounding:
+        """One that goes on from here by itself."""
+        other = Sounding(self.longest)
+        other.to_end, other.last, other.last_of = self.to_end.copy(), self.last, self.last_of.copy()
+        return other
+
+    def add(self, kind: int, step: int, duration: int) -> None:
+        """Take note of an event; one without a duration does not sound on."""
+        if duration:
+            end = step + duration
+            heappush(self.to_end, end)
+            self.last = max(self.last, end)
+            self.last_of[kind] = max(self.last_of.get(kind, 0), end)
+
+    def sounds_on(self, kind: int, step: int) -> int:
+        """How long an instrument still sounds at a step; 0 once it is silent."""
+        return min(max(self.last_of.get(kind, 0) - step, 0), self.longest)
+
+    def ends(self, step: int, duration: int) -> tuple[int, int]:
+        """How long it is from a step to the first and to the last end of a note after it, of one that begins there
+        and lasts so long included; 0 if nothing sounds."""
+        while self.to_end and self.to_end[0] <= step:
+            heappop(self.to_end)
+        first = self.to_end[0] - step if self.to_end else duration
+        first = min(first, duration) if duration else first
+        return min(first, self.longest), min(max(self.last - step, duration), self.longest)
+
+
+class KeyHeard:
+    """The likeliest key of the last notes."""
+
+    def __init__(self, steps_per_quarter: int) -> None:
+        self.longest = LONGEST_HEARD * steps_per_quarter
+        self.notes: deque[IntArray] = deque()  # what each adds to the fit of every key
+        self.fit = np.zeros(24, np.int64)
+        self.key = NOT_APPLICABLE
+
+    def copy(self) -> KeyHeard:
+        """One that goes on from here by itself."""
+        other = copy.copy(self)
+        other.notes, other.fit = self.notes.copy(), self.fit.copy()
+        return other
+
+    def add(self, pitch: int, duration: int) -> None:
+        """Take note of an event; one without a duration has no pitch."""
+        if not duration:
+            return
+        self.notes.append(_PROFILES[:, pitch % 12] * min(duration, self.longest))
+        self.fit += self.notes[-1]
+        if len(self.notes) > KEY_NOTES:
+            self.fit -= self.notes.popleft()
+        self.key = int(self.fit.argmax())
 
 
 @dataclass
@@ -500,7 +611,8 @@ class ContextTracker:
         self.last_kind, self.last_pitch = -1, 0
         self.then: list[int] = []  # the steps 1, 2, 4 ... bars before the next event; none without a metre
         self.later: list[int] = []  # and those some bars after it, where there is anything given
-        self.past = Sounds()
+        self.past, self.sounding, self.key = Sounds(), Sounding(max_onset), KeyHeard(steps_per_quarter)
+        self.durations: list[int] = duration_steps(steps_per_quarter).tolist()
         # All events and their steps, the key of the row of 1, 2, 4 ... that ends with each, and where such a row ended last.
         self.events: list[list[int]] = []
         self.steps: list[int] = []
@@ -513,7 +625,7 @@ class ContextTracker:
     def copy(self) -> ContextTracker:
         """One that goes on from here by itself."""
         other = copy.copy(self)
-        other.past = self.past.copy()
+        other.past, other.sounding, other.key = self.past.copy(), self.sounding.copy(), self.key.copy()
         other.events, other.steps, other.keys = self.events.copy(), self.steps.copy(), self.keys.copy()
         other.last_end = [ends.copy() for ends in self.last_end]
         return other
@@ -533,6 +645,7 @@ class ContextTracker:
             context[MATCH_KIND] = self._recalled(KIND)
         elif field == KIND:
             self._fill_pitches(event, context)
+            context[SOUNDS_ON] = self.sounding.sounds_on(event[KIND], self.now + event[ONSET])
             context[MATCH_PITCH] = self._recalled(PITCH)
         elif field == PITCH:
             self._fill_durations_and_velocities(event, context)
@@ -541,9 +654,17 @@ class ContextTracker:
             self._fill_next_match(event, context)
             if self.given is not None:
                 self._fill_ahead(self.given, event, context)
+        elif field == DURATION:
+            step = self.now + event[ONSET]
+            context[FIRST_END], context[LAST_END] = self.sounding.ends(step, self._length(event))
+
+    def _length(self, event: list[int]) -> int:
+        """How long an event sounds, in steps."""
+        return self.durations[event[DURATION]] if event[DURATION] >= 0 else 0
 
     def _fill_place(self, onset: int, context: list[int]) -> None:
         context[STYLE : STYLE + STYLE_VOTES] = self.styles
+        context[KEY] = self.key.key
         step, length = self.now + onset, self.bar_length
         bars, position = divmod(step - self.bar_start, length)
         bar = self.bar_number + bars
@@ -669,6 +790,8 @@ class ContextTracker:
             self._change_metre(pitch - FIRST_METRE_VALUE)
         elif FIRST_INSTRUMENT <= kind < REST_KIND:
             self.past.add(self.now, event)
+            self.sounding.add(kind, self.now, self._length(event))
+            self.key.add(pitch, self._length(event))
         self.last_kind = -1 if kind == REST_KIND else kind
         self.last_pitch = pitch
 

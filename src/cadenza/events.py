@@ -59,6 +59,7 @@ from cadenza.vocabulary import (
     TEMPO_KIND,
     VELOCITY,
     EventArray,
+    duration_steps,
     instrument_of_kind,
     kind_of_instrument,
     known_instrument,
@@ -112,9 +113,8 @@ class NoteEvents:
 
     @cached_property
     def durations(self) -> IntArray:
-        """Durations in steps: every one up to 8 quarters, then whole quarters up to 32."""
-        fine = np.arange(1, 8 * self.steps_per_quarter + 1)
-        return np.concatenate([fine, np.arange(9, 33) * self.steps_per_quarter])
+        """See `vocabulary.duration_steps`."""
+        return duration_steps(self.steps_per_quarter)
 
     @cached_property
     def schema(self) -> Schema:

@@ -73,6 +73,13 @@ def bar_steps(value: int, steps_per_quarter: int) -> int:
     return bar_ticks(int(numerator[0]), int(denominator[0]), steps_per_quarter)
 
 
+@cache
+def duration_steps(steps_per_quarter: int) -> IntArray:
+    """The durations that there are, in steps: every one up to 8 quarters, then whole quarters up to 32."""
+    fine = np.arange(1, 8 * steps_per_quarter + 1)
+    return np.concatenate([fine, np.arange(9, 33) * steps_per_quarter])
+
+
 def known_instrument(instrument: Any) -> IntArray:
     """Instruments (N,) with unknown drum kits replaced by the nearest kit below (General MIDI 2)."""
     instrument = np.asarray(instrument, dtype=np.int64)
