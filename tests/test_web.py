@@ -28,7 +28,7 @@ from cadenza.web import uploads
 from cadenza.web.server import MAX_WAITING, create_app
 from cadenza.web.store import COMPOSE, QUEUED, RUNNING, TRAIN, NotFoundError, Store, slug
 from cadenza.web.uploads import Reader, unpacked
-from cadenza.web.worker import BUNDLED, Worker, _first_difference
+from cadenza.web.worker import BUNDLED, Worker, _first_difference, is_memorising
 from cadenza.workers import only_one
 from music import tune
 from studio import Studio, children, is_alive, midi_of, new_set, send, zipped
@@ -688,3 +688,9 @@ def test_pieces_read_back_as_they_were(studio: Studio, tmp_path: Path) -> None:
     (tmp_path / "x.mid").write_bytes(studio.client.get(f"/api/pieces/{piece['id']}.mid").content)
     score = studio.client.get(f"/api/pieces/{piece['id']}/score").json()
     assert read_midi(tmp_path / "x.mid").notes["pitch"].tolist() == score["pitch"]
+
+
+def test_a_training_memorises_once_its_own_evaluations_gain_nothing() -> None:
+    assert not is_memorising([3.0])
+    assert not is_memorising([3.0, 2.9, 2.8, 2.85])
+    assert is_memorising([3.0, 2.5, 2.6, 2.55])

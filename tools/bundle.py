@@ -271,7 +271,7 @@ def _card(first: ModelFolder, model: ModelFolder, base: Path) -> str:
         "    python tools/bundle.py model FIRST MODEL OUT",
         "",
         f"The first took {first.config['steps']:,} steps, to {first.config['held_out']['nats_per_note']:.3f} nats per held-out note, "
-        "and was made before networks were told of styles.",
+        "and was made before networks were told of styles, of what sounds on and of the key.",
         "",
         "## Limits",
     ]

@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -223,12 +223,10 @@ class Worker:
             seed=request["seed"],
             allow_drums_only=True,
         )
-        earlier = [n["data"] for n in self.store.notices(job["id"]) if n["kind"] == "evaluation"]
-        evaluations = len(earlier)
-        since_best = next((n for n, each in enumerate(reversed(earlier)) if each["best"]), evaluations)
+        notices = self.store.notices(job["id"])
+        measured: list[float] = [n["data"]["held_out_nats"] for n in notices if n["kind"] == "evaluation"]
 
         def progress(now: Progress) -> None:
-            nonlocal evaluations, since_best
             left = now.seconds * (1 - now.share_done) / max(now.share_done, 1e-9)
             state = {
                 "share_done": now.share_done,
@@ -240,11 +238,11 @@ class Worker:
             self.store.set_progress(job["id"], state)
             if now.held_out_nats is None:
                 return
-            evaluations, since_best = evaluations + 1, 0 if now.best else since_best + 1
-            state |= {"held_out_nats": now.held_out_nats, "memorising": since_best >= MEMORISING_AFTER}
+            measured.append(now.held_out_nats)
+            state |= {"held_out_nats": now.held_out_nats, "memorising": is_memorising(measured)}
             self.store.tell(job["id"], "evaluation", {**state, "best": now.best})
             if now.best:
-                self._sample(job, out, evaluations)
+                self._sample(job, out, len(measured))
 
         stale = has_checkpoint(out)
         try:
@@ -274,6 +272,11 @@ class Worker:
             self.store.add_model(job["id"], job["request"]["name"], job["id"], job["request"]["set"])
             told = {"id": job["id"], "name": job["request"]["name"]}
             self.store.tell(job["id"], "model", told, once=True)
+
+
+def is_memorising(nats: Sequence[float]) -> bool:
+    """Whether the held-out pieces, at these nats at one evaluation after the other, have gained nothing for some time."""
+    return len(nats) - 1 - nats.index(min(nats)) >= MEMORISING_AFTER
 
 
 def _first_difference(before: NoteArray | None, now: NoteArray) -> int:
