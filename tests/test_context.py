@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ from cadenza.context import (
 from cadenza.events import NoteEvents, kinds_of
 from cadenza.gaps import Gap, random_gap
 from cadenza.schema import NOT_APPLICABLE
-from cadenza.score import METRE, Score, make_notes
+from cadenza.score import METRE, IntArray, Score, make_notes
 from cadenza.vocabulary import KIND, N_KINDS, ONSET, TEMPO_KIND, EventArray
 from music import random_score, tune
 
@@ -129,11 +130,29 @@ def test_what_sounds_on_is_told() -> None:
 
 def test_the_key_of_the_last_notes_is_told() -> None:
     major = np.array([0, 4, 7, 5, 9, 2, 7, 0])
-    pitch = np.concatenate([60 + major, np.tile(66 + major, KEY_NOTES // 8), 66 + major])
-    piece = NoteEvents().encode_piece(Score(480, make_notes(np.arange(len(pitch)) * 480, 480, pitch)))
-    key = piece.context[np.flatnonzero(piece.events[:, KIND] > TEMPO_KIND), KEY]
-    assert key[0] == NOT_APPLICABLE and key[8] == 0  # C major
-    assert (key[8 + KEY_NOTES :] == 6).all() and (key[: 8 + KEY_NOTES] != 6).any()
+    rounds = KEY_NOTES // 8
+    key = _keys_told(np.concatenate([np.tile(60 + major, 3 * rounds), np.tile(66 + major, rounds)]))
+    assert key[0] == NOT_APPLICABLE and (key[8 : 3 * KEY_NOTES] == 0).all()  # C major
+    half = 3 * KEY_NOTES + KEY_NOTES // 2
+    assert key[half - 9] == 0 and key[half + 9] == 6  # F sharp major, once it is heard for longer
+
+
+def test_a_minor_key_is_told_and_long_notes_count_more_but_not_without_end() -> None:
+    minor = np.array([0, 3, 7, 8, 2, 5, 0, 7])
+    assert _keys_told(57 + np.tile(minor, 2))[-1] == 12 + 9  # A minor
+    pitch = np.array([60, 64, 67, 61, 65, 68, 61, 60])
+    assert _keys_told(pitch, np.array([3, 3, 3, 1, 1, 1, 1, 1]))[-1] == 0
+    assert _keys_told(pitch, np.array([1, 1, 1, 3, 3, 3, 3, 1]))[-1] == 1
+    evenly = _keys_told(pitch)
+    assert _keys_told(pitch, np.array([4, 4, 4, 8, 8, 8, 8, 1]))[-1] == evenly[-1]
+
+
+def _keys_told(pitch: IntArray, quarters: Any = 4) -> EventArray:
+    """Of each note of a line."""
+    quarters = np.broadcast_to(quarters, pitch.shape)
+    onset = np.concatenate([[0], np.cumsum(quarters)[:-1]])
+    piece = NoteEvents().encode_piece(Score(480, make_notes(onset * 480, quarters * 480, pitch)))
+    return piece.context[np.flatnonzero(piece.events[:, KIND] > TEMPO_KIND)[: len(pitch)], KEY]
 
 
 def _bars(context: EventArray) -> int:

@@ -285,9 +285,15 @@ def test_if_the_last_checkpoint_is_damaged_the_one_before_is_gone_on_from_and_th
     else:
         (out / STATE).unlink()
     told: list[str] = []
-    train(folder, out, _options(), resume=True, on_note=told.append)
-    (note,) = told
-    assert str(out / STATE) in note and note.endswith("the one before, of step 2")
+    for at in range(6):  # not even another fault leaves it without one
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+            patch.setattr(os, "replace", _FailingCall(os.replace, at, errno.EIO))
+            with pytest.raises(StorageError):
+                train(folder, out, _options(), resume=True, on_note=told.append)
+        assert checkpoint.last(out)
+    assert str(out / STATE) in told[0] and told[0].endswith("the one before, of step 2")
+    train(folder, out, _options(), resume=True)
     assert (out / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
     assert not (out / STATE_BEFORE).exists()
 

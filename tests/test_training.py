@@ -587,19 +587,14 @@ def test_a_run_that_gets_better_goes_on_although_the_model_it_goes_on_from_is_st
     folder: Path, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At a high learning rate a network that knew a lot first gets worse, and better as the rate falls."""
-    calls, measure = [0], training.evaluate_model
-
-    def worse_at_first(*arguments: Any) -> Any:
-        calls[0] += 1
-        likelihood = measure(*arguments)
-        likelihood.nats["onset"] += 1e6 * (1000 - calls[0]) * (calls[0] > 1)
-        return likelihood
-
-    monkeypatch.setattr(training, "evaluate_model", worse_at_first)
+    base, learned, half = [4.1], [5.0 - 0.05 * n for n in range(12)], [4.15 + 0.01 * n for n in range(12)]
+    in_turn = iter(base + [nats for pair in zip(learned, half, strict=True) for nats in pair])
+    monkeypatch.setattr(training._Run, "_held_out_nats", lambda run, weights: next(in_turn))
     told: list[Progress] = []
     train(folder, tmp_path / "new", _options(20.0, base=models["lstm"]), on_progress=told.append)
     measured = [p for p in told if p.held_out_nats is not None]
-    assert not any(p.best for p in measured) and measured[-1].share_done == 1
+    assert len(measured) > 2 * training.PATIENCE and measured[-1].share_done == 1
+    assert [p.held_out_nats for p in measured] == half[: len(measured)] and not any(p.best for p in measured)
 
 
 def test_styles_are_numbered_after_those_of_the_model_gone_on_from(
@@ -622,7 +617,7 @@ def test_styles_are_numbered_after_those_of_the_model_gone_on_from(
 def test_where_weights_gain_nothing_those_half_way_from_the_base_are_tried() -> None:
     run = SimpleNamespace(base_weights={"a": torch.zeros(2)}, best_nats=0.3)
     run._held_out_nats = lambda weights: float((weights["a"] - 0.5).abs().sum())
-    nats, weights = training._Run._better_half(run, {"a": torch.ones(2)})  # type: ignore[arg-type]
+    nats, weights = training._Run._better_half(run, 1.0, {"a": torch.ones(2)})  # type: ignore[arg-type]
     assert nats == 0 and weights["a"].tolist() == [0.5, 0.5]
-    nats, weights = training._Run._better_half(run, {"a": torch.full((2,), 0.6)})  # type: ignore[arg-type]
+    nats, weights = training._Run._better_half(run, 0.2, {"a": torch.full((2,), 0.6)})  # type: ignore[arg-type]
     assert nats < 0.3 and weights["a"].tolist() == pytest.approx([0.6, 0.6])

@@ -224,6 +224,7 @@ def _bars(piece: Piece) -> int:
 
 def bundle_model(first: Path, model: Path, base: Path) -> None:
     """Copy what composing needs, weights and graphs in half their size, with a card that tells all about it."""
+    begun = ModelFolder.open(first)
     target = bundled_model()
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
@@ -238,7 +239,7 @@ def bundle_model(first: Path, model: Path, base: Path) -> None:
     config["corpus"]["folder"] = MODEL_NAME
     write_atomic(target / CONFIG, json.dumps(config, indent=1) + "\n")
     write_sums(target)
-    write_atomic(target / CARD, _card(ModelFolder.open(first), ModelFolder.open(target), base))
+    write_atomic(target / CARD, _card(begun, ModelFolder.open(target), base))
     total = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{total:,} bytes in {target}")
 
@@ -271,7 +272,7 @@ def _card(first: ModelFolder, model: ModelFolder, base: Path) -> str:
         "    python tools/bundle.py model FIRST MODEL OUT",
         "",
         f"The first took {first.config['steps']:,} steps, to {first.config['held_out']['nats_per_note']:.3f} nats per held-out note, "
-        "and was made before networks were told of styles, of what sounds on and of the key.",
+        + ("and was told of styles." if first.representation.styles else "and was told of no styles."),
         "",
         "## Limits",
     ]

@@ -29,21 +29,25 @@ def write(out: Path, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     write_atomic(out / STATE, with_sum(content), out / STATE_BEFORE)
 
 
-def last(out: Path) -> tuple[*Checkpoint, str | None]:
-    """The last checkpoint that is whole, and what a user should know of it if a later one is not.
+def last(out: Path) -> tuple[*Checkpoint, Path]:
+    """The last checkpoint that is whole, and its path.
 
     Raises InputError if there is none, ModelError if it is damaged and there is none before it that is whole.
     """
     try:
-        return *read(out / STATE), None
+        return *read(out / STATE), out / STATE
     except CadenzaError:
         if not (out / STATE_BEFORE).exists():
             raise
-        facts, tensors = read(out / STATE_BEFORE)
-        note = (
-            f"{out / STATE} is damaged or missing; going on from the one before, of step {facts.get('step')}"
-        )
-        return facts, tensors, note
+        return *read(out / STATE_BEFORE), out / STATE_BEFORE
+
+
+def take_back(out: Path) -> None:
+    """Put the checkpoint before in the place of the last one, which is not whole, lest that becomes the one before."""
+    try:
+        (out / STATE_BEFORE).replace(out / STATE)
+    except OSError as error:
+        raise not_written(out / STATE, error) from error
 
 
 def read(path: Path) -> Checkpoint:

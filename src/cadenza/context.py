@@ -216,9 +216,9 @@ def context_of(
         _fill_ahead(context, events, step, max_onset, given, gap, bars)
         sure = sure_events(events, context)
     length_of = duration_steps(steps_per_quarter)
-    sounds = np.where(events[:, DURATION] >= 0, length_of[np.maximum(events[:, DURATION], 0)], 0)
-    _fill_ends(context, step, kind, sounds, max_onset)
-    _fill_key(context, events[:, PITCH], np.minimum(sounds, LONGEST_HEARD * steps_per_quarter))
+    lengths = np.where(events[:, DURATION] >= 0, length_of[np.maximum(events[:, DURATION], 0)], 0)
+    _fill_ends(context, step, kind, lengths, max_onset)
+    _fill_key(context, events[:, PITCH], np.minimum(lengths, LONGEST_HEARD * steps_per_quarter))
     if matches:
         _fill_matches(context, events, step, length, sure)
     return context
@@ -345,14 +345,29 @@ def _fill_echoes(
             context[heard, echoes.velocity + index] = events[by_rank[found[heard]], VELOCITY]
 
 
-def _fill_ends(context: EventArray, step: IntArray, kind: IntArray, sounds: IntArray, max_onset: int) -> None:
-    """Fill in the columns that tell how long notes sound on; the events themselves sound so long (N,), 0 if not at all."""
-    sounding, rows = Sounding(max_onset), []
-    for event in zip(kind.tolist(), step.tolist(), sounds.tolist(), strict=True):
-        who, at, length = event
-        rows.append((sounding.sounds_on(who, at), *sounding.ends(at, length)))
-        sounding.add(*event)
-    context[:, SOUNDS_ON : LAST_END + 1] = rows
+def _fill_ends(
+    context: EventArray, step: IntArray, kind: IntArray, lengths: IntArray, max_onset: int
+) -> None:
+    """Fill in the columns that tell how long notes sound on; the events themselves last so long (N,), 0 if not at all."""
+    end = step + lengths
+    order = np.argsort(kind, kind="stable")
+    floor = kind[order] * (int(end.max()) + 1)  # under which no end of another instrument counts
+    latest = np.maximum.accumulate(np.where(lengths > 0, end, 0)[order] + floor)
+    before = np.maximum(np.append(0, latest[:-1]) - floor, 0)
+    context[order, SOUNDS_ON] = np.clip(before - step[order], 0, max_onset)
+    context[:, FIRST_END] = np.minimum(_first_ends(step.tolist(), end.tolist()), max_onset)
+    context[:, LAST_END] = np.clip(np.maximum.accumulate(end) - step, 0, max_onset)
+
+
+def _first_ends(step: list[int], end: list[int]) -> list[int]:
+    """How long it is from each event (N,) to the first end after its step, of it and of those before it; 0 if there is none."""
+    ends, found = list[int](), []
+    for now, own in zip(step, end, strict=True):
+        heappush(ends, own)
+        while ends and ends[0] <= now:
+            heappop(ends)
+        found.append(ends[0] - now if ends else 0)
+    return found
 
 
 _PROFILES = np.rint(1000 * key_profiles()).astype(
@@ -457,8 +472,8 @@ def _mixed(key: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return key ^ (key >> np.uint64(31))
 
 
-class Sounding:
-    """When the notes so far end, in steps."""
+class Ends:
+    """When the notes so far end, in steps; asked about steps that never go back."""
 
     def __init__(self, longest: int) -> None:
         self.longest = longest  # that is told
@@ -466,9 +481,9 @@ class Sounding:
         self.last = 0
         self.last_of: dict[int, int] = {}  # by kind
 
-    def copy(self) -> Sounding:
+    def copy(self) -> Ends:
         """One that goes on from here by itself."""
-        other = Sounding(self.longest)
+        other = Ends(self.longest)
         other.to_end, other.last, other.last_of = self.to_end.copy(), self.last, self.last_of.copy()
         return other
 
@@ -484,7 +499,7 @@ class Sounding:
         """How long an instrument still sounds at a step; 0 once it is silent."""
         return min(max(self.last_of.get(kind, 0) - step, 0), self.longest)
 
-    def ends(self, step: int, duration: int) -> tuple[int, int]:
+    def after(self, step: int, duration: int) -> tuple[int, int]:
         """How long it is from a step to the first and to the last end of a note after it, of one that begins there
         and lasts so long included; 0 if nothing sounds."""
         while self.to_end and self.to_end[0] <= step:
@@ -611,13 +626,13 @@ class ContextTracker:
         self.last_kind, self.last_pitch = -1, 0
         self.then: list[int] = []  # the steps 1, 2, 4 ... bars before the next event; none without a metre
         self.later: list[int] = []  # and those some bars after it, where there is anything given
-        self.past, self.sounding, self.key = Sounds(), Sounding(max_onset), KeyHeard(steps_per_quarter)
+        self.past, self.ends, self.key_heard = Sounds(), Ends(max_onset), KeyHeard(steps_per_quarter)
         self.durations: list[int] = duration_steps(steps_per_quarter).tolist()
         # All events and their steps, the key of the row of 1, 2, 4 ... that ends with each, and where such a row ended last.
         self.events: list[list[int]] = []
         self.steps: list[int] = []
         self.keys: list[list[int]] = []
-        self.last_end: list[dict[int, int]] = [{} for _ in range(MATCH_LEVELS)]
+        self.row_end: list[dict[int, int]] = [{} for _ in range(MATCH_LEVELS)]
         self.expected: list[int] | None = None  # the event that followed the last time, while the next agrees
         # What `_recall` said of the next event.
         self.found: tuple[list[int], list[int] | None, int] | None = None
@@ -625,9 +640,9 @@ class ContextTracker:
     def copy(self) -> ContextTracker:
         """One that goes on from here by itself."""
         other = copy.copy(self)
-        other.past, other.sounding, other.key = self.past.copy(), self.sounding.copy(), self.key.copy()
+        other.past, other.ends, other.key_heard = self.past.copy(), self.ends.copy(), self.key_heard.copy()
         other.events, other.steps, other.keys = self.events.copy(), self.steps.copy(), self.keys.copy()
-        other.last_end = [ends.copy() for ends in self.last_end]
+        other.row_end = [ends.copy() for ends in self.row_end]
         return other
 
     @property
@@ -645,7 +660,7 @@ class ContextTracker:
             context[MATCH_KIND] = self._recalled(KIND)
         elif field == KIND:
             self._fill_pitches(event, context)
-            context[SOUNDS_ON] = self.sounding.sounds_on(event[KIND], self.now + event[ONSET])
+            context[SOUNDS_ON] = self.ends.sounds_on(event[KIND], self.now + event[ONSET])
             context[MATCH_PITCH] = self._recalled(PITCH)
         elif field == PITCH:
             self._fill_durations_and_velocities(event, context)
@@ -656,7 +671,7 @@ class ContextTracker:
                 self._fill_ahead(self.given, event, context)
         elif field == DURATION:
             step = self.now + event[ONSET]
-            context[FIRST_END], context[LAST_END] = self.sounding.ends(step, self._length(event))
+            context[FIRST_END], context[LAST_END] = self.ends.after(step, self._length(event))
 
     def _length(self, event: list[int]) -> int:
         """How long an event sounds, in steps."""
@@ -664,7 +679,7 @@ class ContextTracker:
 
     def _fill_place(self, onset: int, context: list[int]) -> None:
         context[STYLE : STYLE + STYLE_VOTES] = self.styles
-        context[KEY] = self.key.key
+        context[KEY] = self.key_heard.key
         step, length = self.now + onset, self.bar_length
         bars, position = divmod(step - self.bar_start, length)
         bar = self.bar_number + bars
@@ -749,7 +764,7 @@ class ContextTracker:
         was heard before, None if none was or this is not a bar ago, and its level; see `_fill_matches`."""
         key, step = hash(tuple(event[: PITCH + 1])), self.now + event[ONSET]
         keys, follower, level, later = [key], -1, 0, None
-        for power, ends in enumerate(self.last_end):
+        for power, ends in enumerate(self.row_end):
             half = 2**power
             if len(self.keys) < 2 * half - 1:
                 break
@@ -771,7 +786,7 @@ class ContextTracker:
 
     def _remember(self, event: list[int]) -> None:
         keys, self.expected, _ = self.found or self._recall(event)
-        for ends, key in zip(self.last_end, keys[1:], strict=False):
+        for ends, key in zip(self.row_end, keys[1:], strict=False):
             ends[key] = len(self.events)
         self.keys.append(keys)
         self.events.append(event)
@@ -790,8 +805,8 @@ class ContextTracker:
             self._change_metre(pitch - FIRST_METRE_VALUE)
         elif FIRST_INSTRUMENT <= kind < REST_KIND:
             self.past.add(self.now, event)
-            self.sounding.add(kind, self.now, self._length(event))
-            self.key.add(pitch, self._length(event))
+            self.ends.add(kind, self.now, self._length(event))
+            self.key_heard.add(pitch, self._length(event))
         self.last_kind = -1 if kind == REST_KIND else kind
         self.last_pitch = pitch
 

@@ -11,20 +11,25 @@ from pathlib import Path
 from cadenza.errors import InputError, StorageError
 
 _FAULTS_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-_NEVER_SYNCED = (errno.EINVAL, errno.ENOTSUP)  # said of folders by file systems that cannot
+_NEVER_SYNCED = (
+    errno.EINVAL,
+    errno.ENOTSUP,
+    errno.EACCES,
+)  # said of folders by file systems that cannot, or may not be listed
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 
 
 def write_atomic(path: Path, data: bytes | str, before: Path | None = None) -> None:
     """Write `data` to `path` by way of a synced temporary file beside it, so that a crash leaves the old one.
 
-    before: where the old one goes to, if it is to be kept (one file system). Raises InputError where nothing can be
-    written, StorageError when the disk is full or fails.
+    before: where the old one goes to, if it is to be kept (one file system); a crash may leave it there alone. Raises
+    InputError where nothing can be written, StorageError when the disk is full or fails.
     """
     # Names on disk need not be valid Unicode; in a text they are shown with escapes.
     content = data.encode(errors="backslashreplace") if isinstance(data, str) else data
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
+        made = [folder for folder in path.parents if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
             file.write(content)
@@ -33,7 +38,8 @@ def write_atomic(path: Path, data: bytes | str, before: Path | None = None) -> N
         if before is not None and path.exists():
             path.replace(before)
         temporary.replace(path)
-        sync_folder(path.parent)
+        for folder in dict.fromkeys([path.parent, *(folder.parent for folder in made)]):
+            sync_folder(folder)
     except OSError as error:
         raise not_written(path, error) from error
     finally:
@@ -41,17 +47,18 @@ def write_atomic(path: Path, data: bytes | str, before: Path | None = None) -> N
 
 
 def sync_folder(folder: Path) -> None:
-    """Return once a power cut can no longer undo which files a folder has; Windows does so by itself."""
+    """Return once a power cut can no longer undo which files a folder has, where the system can tell (not on Windows)."""
     if os.name == "nt":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         if error.errno not in _NEVER_SYNCED:
             raise
-    finally:
-        os.close(descriptor)
 
 
 def not_written(path: Path, error: OSError) -> InputError | StorageError:

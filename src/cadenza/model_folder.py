@@ -7,7 +7,7 @@ originality.safetensors      hashes of the pieces that were learned from (see `o
 graph-fp32/, graph-int8/   the graphs that composing runs (see `graph`)
 SHA256SUMS           checksums of all the above, in the format of sha256sum; each file is checked when it is read
 training-log.jsonl, loss.svg, README.md
-training-state.safetensors   only while training can be resumed; -before: the one of a while ago, until the run is over
+training-state.safetensors   only while training can be resumed; -before: the one before it, until the run is over
 unfinished/          a model that is being written, until it takes the place of the one before
 """
 

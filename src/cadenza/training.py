@@ -68,8 +68,8 @@ from cadenza.version import __version__
 CHECKPOINT_SECONDS = 30.0
 FINE_TUNING = 0.6  # of the highest learning rate, for a network that knows music already
 SHORT_RUN_MINUTES = 5.0  # within which no key is heard often enough for transposition to pay
-EVALUATION_NOTES = 15_000  # held-out notes that progress is measured on, at most
-EVALUATION_NOTES_A_MINUTE = 3_000  # of a run, so that measuring takes a small part of a short one
+EVALUATION_EVENTS = 15_000  # of held-out pieces, that progress is measured on, at most
+EVALUATION_EVENTS_A_MINUTE = 3_000  # of a run, so that measuring takes a small part of a short one
 EVALUATIONS = 12  # in a run
 PATIENCE = 4  # evaluations that are no lower than an earlier one, after which training stops
 
@@ -126,9 +126,8 @@ def train(
     processes.wait()  # until all have seen whether there is something to go on from
     try:
         if resume:
-            note = run.restore()
-            if note and on_note and processes.is_first:
-                on_note(note)
+            if run.restore() == out / STATE_BEFORE:
+                _take_back(out, run, on_note)
         elif processes.is_first:
             checkpoint.forget(out)
         with _Interruption(on_stopping) as interruption:
@@ -137,6 +136,17 @@ def train(
     finally:
         run.stream.close()
     return out
+
+
+def _take_back(out: Path, run: _Run, on_note: Callable[[str], None] | None) -> None:
+    run.processes.wait()  # until all have read it
+    if not run.processes.is_first:
+        return
+    checkpoint.take_back(out)
+    if on_note is not None:
+        on_note(
+            f"{out / STATE} is damaged or missing; going on from the one before, of step {run.learner.step}"
+        )
 
 
 def _refuse_to_replace(out: Path) -> None:
@@ -197,7 +207,7 @@ class _Run:
                 only=self.processes.lanes(self.preset.lanes),
             )
         )
-        measured = _some_of(self._encoded_held_out(), self._evaluation_notes)
+        measured = _some_of(self._encoded_held_out(), self._evaluation_events)
         self.evaluation_batches = padded_batches(measured)
         self.seconds, self.events = 0.0, 0
         self.best_nats, self.best_weights = math.inf, self.learner.weights()
@@ -207,6 +217,7 @@ class _Run:
         self.stopped_early = self.keep_best = False
         self.log: list[dict[str, Any]] = []
         self.recent: list[tuple[float, int]] = []
+        self.checkpoints = 0  # that this process has seen written
         self.total_steps = self._steps_of_epochs() if self.epochs else None
         self.clock = self.last_report = self.last_checkpoint = self.last_evaluation_share = 0.0
 
@@ -261,10 +272,10 @@ class _Run:
         return [encode(piece.score) for piece in self.prepared.held_out]
 
     @property
-    def _evaluation_notes(self) -> int:
+    def _evaluation_events(self) -> int:
         if self.minutes is None:
-            return EVALUATION_NOTES
-        return min(EVALUATION_NOTES, round(EVALUATION_NOTES_A_MINUTE * self.minutes))
+            return EVALUATION_EVENTS
+        return min(EVALUATION_EVENTS, round(EVALUATION_EVENTS_A_MINUTE * self.minutes))
 
     def _steps_of_epochs(self) -> int:
         encode, window = self.prepared.representation.encode, self.preset.window
@@ -293,10 +304,11 @@ class _Run:
             late = time.perf_counter() - self.last_checkpoint > CHECKPOINT_SECONDS
             self.clock = time.perf_counter()
             self.seconds, late, stop = self._agreed(seconds, late, interruption.requested)
+            written = self.checkpoints
             self._report(on_progress)
             if stop:
                 self._stop()
-            if late:
+            if late and self.checkpoints == written:
                 self.checkpoint()
         # What comes during the last evaluation, no step heeds.
         *_, stop = self._agreed(self.seconds, False, interruption.requested)
@@ -329,12 +341,14 @@ class _Run:
 
     def _evaluate_and_log(self, on_progress: OnProgress | None) -> None:
         self.last_evaluation_share = self.share_done
-        nats, weights = self._better_half(self.learner.weights())
+        weights = self.learner.weights()
+        learned_nats = self._held_out_nats(weights)
+        nats, weights = self._better_half(learned_nats, weights)
         best = nats < self.best_nats
         if best:
             self.best_nats, self.best_weights = nats, weights
-        if nats < self.lowest_nats:
-            self.lowest_nats, self.since_lowest = nats, 0
+        if learned_nats < self.lowest_nats:
+            self.lowest_nats, self.since_lowest = learned_nats, 0
         else:
             self.since_lowest += 1
             self.stopped_early = self.since_lowest >= PATIENCE
@@ -347,13 +361,12 @@ class _Run:
         if on_progress is not None:
             on_progress(progress)
 
-    def _better_half(self, weights: dict[str, Tensor]) -> tuple[float, dict[str, Tensor]]:
-        """Weights with their held-out nats: these or, once these gain nothing, those half way from the model gone on from.
+    def _better_half(self, nats: float, weights: dict[str, Tensor]) -> tuple[float, dict[str, Tensor]]:
+        """Weights with their held-out nats: these or, where these gain nothing, those half way from the model gone on from.
 
         Half way a network often knows the new music nearly as well and forgets less of what it knew, which for a small folder
         is the better part (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
         """
-        nats = self._held_out_nats(weights)
         if self.base_weights is None or nats < self.best_nats:
             return nats, weights
         half = {name: torch.lerp(base, weights[name], 0.5) for name, base in self.base_weights.items()}
@@ -388,6 +401,7 @@ class _Run:
         tensors = self.learner.tensors() | {f"best.{k}": v for k, v in self.best_weights.items()}
         positions = torch.cat(self.processes.gathered(torch.tensor(self.stream.state())))
         self.last_checkpoint = time.perf_counter()
+        self.checkpoints += 1
         if not self.processes.is_first:
             return
         facts = {
@@ -408,12 +422,12 @@ class _Run:
         }
         checkpoint.write(self.out, facts, tensors)
 
-    def restore(self) -> str | None:
-        """Go on from the checkpoint in `out`, or from the one before if it is damaged, which the text returned tells.
+    def restore(self) -> Path:
+        """Go on from the checkpoint in `out`, or from the one before if it is damaged; returns which.
 
-        Raises InputError if there is none or it is of another run, ModelError if both are damaged.
+        Raises InputError if there is none or it is of another run, ModelError if none is whole.
         """
-        facts, tensors, note = checkpoint.last(self.out)
+        facts, tensors, path = checkpoint.last(self.out)
         if facts["identity"] != self._identity():
             raise InputError(
                 f"{self.out}: was trained with other options or on other files; "
@@ -422,8 +436,10 @@ class _Run:
         try:
             self._go_on_from(facts, tensors)
         except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise checkpoint.damaged(self.out / STATE) from error
-        return note
+            raise checkpoint.damaged(path) from error
+        if facts["length"] != [self.minutes, self.epochs] and math.isfinite(self.best_nats):
+            self.best_nats = self._held_out_nats(self.best_weights)  # a longer run measures on more notes
+        return path
 
     def _go_on_from(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self.learner.load_tensors(tensors)
@@ -434,8 +450,6 @@ class _Run:
         if facts["length"] == [self.minutes, self.epochs]:
             self.lowest_nats = math.inf if facts["lowest_nats"] is None else facts["lowest_nats"]
             self.since_lowest, self.stopped_early = facts["since_lowest"], facts["stopped_early"]
-        elif facts["best_nats"] is not None:
-            self.best_nats = self._held_out_nats(self.best_weights)  # a longer run measures on more notes
         self.log = facts["log"]
         self.recent = [(nats, count) for nats, count in facts["recent"]]
         # A run that is made longer has done less of it.
@@ -592,12 +606,12 @@ def _load_weights(model: LanguageModel, folder: ModelFolder) -> None:
 
 
 def _some_of(pieces: list[EncodedPiece], most: int) -> list[EncodedPiece]:
-    """As many pieces as have so many notes at most; at least one."""
+    """As many pieces as have so many events at most; at least one."""
     kept: list[EncodedPiece] = []
-    notes = 0
+    events = 0
     for piece in pieces:
-        if kept and notes + len(piece) > most:
+        if kept and events + len(piece) > most:
             continue
         kept.append(piece)
-        notes += len(piece)
+        events += len(piece)
     return kept

@@ -77,7 +77,9 @@ def bar_steps(value: int, steps_per_quarter: int) -> int:
 def duration_steps(steps_per_quarter: int) -> IntArray:
     """The durations that there are, in steps: every one up to 8 quarters, then whole quarters up to 32."""
     fine = np.arange(1, 8 * steps_per_quarter + 1)
-    return np.concatenate([fine, np.arange(9, 33) * steps_per_quarter])
+    steps = np.concatenate([fine, np.arange(9, 33) * steps_per_quarter])
+    steps.flags.writeable = False  # there is but one
+    return steps
 
 
 def known_instrument(instrument: Any) -> IntArray:
