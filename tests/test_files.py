@@ -44,6 +44,10 @@ def test_a_power_cut_undoes_nothing_that_was_written(tmp_path: Path, monkeypatch
     monkeypatch.setattr(os, "fsync", sync)
     write_atomic(path, "new")
     assert synced == [(False, False), (True, True)]
+    path = tmp_path / "two" / "new" / "a.txt"
+    synced.clear()
+    write_atomic(path, "new")
+    assert synced == [(False, False), *[(True, True)] * 3]  # of each new folder, the one that it lies in
 
 
 @pytest.mark.skipif(os.name == "nt", reason="folders are synced by Windows itself")
