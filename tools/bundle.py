@@ -19,6 +19,7 @@ import json
 import re
 import shutil
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -265,6 +266,12 @@ def _card(first: ModelFolder, model: ModelFolder, base: Path) -> str:
         "|---|---|---|" + "---|" * len(model.precisions),
         *judged,
         "",
+        "## How it scales",
+        "Nats per note of some of the held-out pieces, untold of their style, after so many notes (in any key) of both trainings, each of "
+        "which ends with a low learning rate. What other networks do with the same music: `docs/benchmarks.md`.",
+        "",
+        *_scaling([first, model]),
+        "",
         "## To train it again",
         "    python tools/bundle.py base FREE OUT",
         f"    {_training(first, '--from-scratch --no-index', 'FIRST')}",
@@ -281,6 +288,20 @@ def _card(first: ModelFolder, model: ModelFolder, base: Path) -> str:
 
 def _training(model: ModelFolder, start: str, out: str) -> str:
     return TRAINING.format(start=start, minutes=model.config["seconds"] / 60, out=out)
+
+
+def _scaling(models: Sequence[ModelFolder]) -> list[str]:
+    """Rows of a table of millions of notes learned from, one training after the other, and nats, from the models' logs."""
+    before, rows = 0.0, ["| million notes | nats per note |", "|---|---|"]
+    for model in models:
+        log = [json.loads(line) for line in (model.path / LOG).read_text().splitlines()]
+        seen = [line["notes_per_second"] * line["seconds"] / 1e6 for line in log]
+        rows += [
+            f"| {before + millions:.1f} | {line['held_out_nats']:.3f} |"
+            for millions, line in zip(seen, log, strict=True)
+        ]
+        before += seen[-1]
+    return rows
 
 
 def _judged(model: ModelFolder, folder: Path) -> str:
