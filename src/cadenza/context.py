@@ -472,20 +472,18 @@ def _mixed(key: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return key ^ (key >> np.uint64(31))
 
 
+@dataclass
 class Ends:
     """When the notes so far end, in steps; asked about steps that never go back."""
 
-    def __init__(self, longest: int) -> None:
-        self.longest = longest  # that is told
-        self.to_end: list[int] = []  # a heap
-        self.last = 0
-        self.last_of: dict[int, int] = {}  # by kind
+    longest: int  # that is told
+    to_end: list[int] = field(default_factory=list)  # a heap
+    last: int = 0
+    last_of: dict[int, int] = field(default_factory=dict)  # by kind
 
     def copy(self) -> Ends:
         """One that goes on from here by itself."""
-        other = Ends(self.longest)
-        other.to_end, other.last, other.last_of = self.to_end.copy(), self.last, self.last_of.copy()
-        return other
+        return Ends(self.longest, self.to_end.copy(), self.last, self.last_of.copy())
 
     def add(self, kind: int, step: int, duration: int) -> None:
         """Take note of an event; one without a duration does not sound on."""
@@ -509,30 +507,30 @@ class Ends:
         return min(first, self.longest), min(max(self.last - step, duration), self.longest)
 
 
+@dataclass
 class KeyHeard:
-    """The likeliest key of the last notes."""
+    """The likeliest key of the last notes, each of which counts for `longest` steps at most."""
 
-    def __init__(self, steps_per_quarter: int) -> None:
-        self.longest = LONGEST_HEARD * steps_per_quarter
-        self.notes: deque[IntArray] = deque()  # what each adds to the fit of every key
-        self.fit = np.zeros(24, np.int64)
-        self.key = NOT_APPLICABLE
+    longest: int
+    notes: deque[tuple[int, int]] = field(default_factory=deque)  # pitch class and steps of each
+    heard: list[int] = field(default_factory=lambda: [0] * 12)  # steps of each pitch class
+    key: int = NOT_APPLICABLE
 
     def copy(self) -> KeyHeard:
         """One that goes on from here by itself."""
-        other = copy.copy(self)
-        other.notes, other.fit = self.notes.copy(), self.fit.copy()
-        return other
+        return KeyHeard(self.longest, self.notes.copy(), self.heard.copy(), self.key)
 
     def add(self, pitch: int, duration: int) -> None:
         """Take note of an event; one without a duration has no pitch."""
         if not duration:
             return
-        self.notes.append(_PROFILES[:, pitch % 12] * min(duration, self.longest))
-        self.fit += self.notes[-1]
+        note = (pitch % 12, min(duration, self.longest))
+        self.notes.append(note)
+        self.heard[note[0]] += note[1]
         if len(self.notes) > KEY_NOTES:
-            self.fit -= self.notes.popleft()
-        self.key = int(self.fit.argmax())
+            gone, steps = self.notes.popleft()
+            self.heard[gone] -= steps
+        self.key = int((_PROFILES @ self.heard).argmax())
 
 
 @dataclass
@@ -626,7 +624,11 @@ class ContextTracker:
         self.last_kind, self.last_pitch = -1, 0
         self.then: list[int] = []  # the steps 1, 2, 4 ... bars before the next event; none without a metre
         self.later: list[int] = []  # and those some bars after it, where there is anything given
-        self.past, self.ends, self.key_heard = Sounds(), Ends(max_onset), KeyHeard(steps_per_quarter)
+        self.past, self.ends, self.key_heard = (
+            Sounds(),
+            Ends(max_onset),
+            KeyHeard(LONGEST_HEARD * steps_per_quarter),
+        )
         self.durations: list[int] = duration_steps(steps_per_quarter).tolist()
         # All events and their steps, the key of the row of 1, 2, 4 ... that ends with each, and where such a row ended last.
         self.events: list[list[int]] = []
