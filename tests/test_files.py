@@ -33,7 +33,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="folders are synced by Windows itself")
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot sync a folder")
 def test_a_power_cut_undoes_nothing_that_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is on the disk before it gets its name, and its name is before writing returns."""
     path, synced = tmp_path / "a.txt", list[tuple[bool, bool]]()
@@ -50,7 +50,7 @@ def test_a_power_cut_undoes_nothing_that_was_written(tmp_path: Path, monkeypatch
     assert synced == [(False, False), *[(True, True)] * 3]  # of each new folder, the one that it lies in
 
 
-@pytest.mark.skipif(os.name == "nt", reason="folders are synced by Windows itself")
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot sync a folder")
 def test_file_systems_that_sync_no_folders_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def sync(descriptor: int) -> None:
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):

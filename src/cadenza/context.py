@@ -7,6 +7,13 @@ left, each event comes with echoes of the music 1, 2, 4 and 8 bars earlier:
     echo_pitch     which key the same instrument struck there (the next lower one within a chord)
     echo_duration, echo_velocity   how long and loud this very key was there
 
+It also repeats itself at other distances. So each event comes with what followed when the events just heard
+were last heard in this order, a bar ago or earlier (the match model of compressors, Mahoney 2005, as an input
+to the network, which learns how far to trust it):
+
+    match          how many events agree: 2, 4, 8, 16 or 32; 0 if none do, or what followed is not a bar old
+    match_onset, match_kind, match_pitch, match_duration, match_velocity   the event that followed then
+
 What sounds on is told as well, since the next note most often comes when another one ends:
 
     sounds_on      how long the instrument still sounds when the event comes, at most `max_onset` steps
@@ -14,13 +21,6 @@ What sounds on is told as well, since the next note most often comes when anothe
 
 And the key that the last 64 notes are most likely in (Krumhansl's profiles; 12 major keys, then 12 minor ones), for the network
 to hear a tonic without having to count.
-
-It also repeats itself at other distances. So each event comes with what followed when the events just heard
-were last heard in this order, a bar ago or earlier (the match model of compressors, Mahoney 2005, as an input
-to the network, which learns how far to trust it):
-
-    match          how many events agree: 2, 4, 8, 16 or 32; 0 if none do, or what followed is not a bar old
-    match_onset, match_kind, match_pitch, match_duration, match_velocity   the event that followed then
 
 Where a gap is filled, the notes around it are given, and told ahead of time (the idea of Thickstun et al. 2023,
 "Anticipatory Music Transformer", as facts beside the events instead of events out of their order):

@@ -217,7 +217,6 @@ class _Run:
         self.stopped_early = self.keep_best = False
         self.log: list[dict[str, Any]] = []
         self.recent: list[tuple[float, int]] = []
-        self.checkpoints = 0  # that this process has seen written
         self.total_steps = self._steps_of_epochs() if self.epochs else None
         self.clock = self.last_report = self.last_checkpoint = self.last_evaluation_share = 0.0
 
@@ -304,11 +303,11 @@ class _Run:
             late = time.perf_counter() - self.last_checkpoint > CHECKPOINT_SECONDS
             self.clock = time.perf_counter()
             self.seconds, late, stop = self._agreed(seconds, late, interruption.requested)
-            written = self.checkpoints
+            written = self.last_checkpoint
             self._report(on_progress)
             if stop:
                 self._stop()
-            if late and self.checkpoints == written:
+            if late and self.last_checkpoint == written:  # and none was written with a model just now
                 self.checkpoint()
         # What comes during the last evaluation, no step heeds.
         *_, stop = self._agreed(self.seconds, False, interruption.requested)
@@ -401,7 +400,6 @@ class _Run:
         tensors = self.learner.tensors() | {f"best.{k}": v for k, v in self.best_weights.items()}
         positions = torch.cat(self.processes.gathered(torch.tensor(self.stream.state())))
         self.last_checkpoint = time.perf_counter()
-        self.checkpoints += 1
         if not self.processes.is_first:
             return
         facts = {
