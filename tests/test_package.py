@@ -42,7 +42,7 @@ LAYERS = (
     {"sheet"},
     {"context", "export", "corpus", "listening"},
     {"events"},
-    {"closing"},
+    {"closing", "form"},
     {"repertoire"},
     {"controls"},
     {"tokens", "grammar", "source"},

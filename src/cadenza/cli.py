@@ -826,6 +826,9 @@ def _add_composing_options(parser: argparse.ArgumentParser) -> None:
     )
     length.add_argument("--seconds", type=_positive, help="how long, to the nearest bar, instead of --bars")
     parser.add_argument("--style", help='a sub-folder learned from, or a mixture: "bach:0.7, ragtime:0.3"')
+    parser.add_argument(
+        "--form", metavar="AABA", help="parts, all equally long, that return; free: as the network likes"
+    )
     parser.add_argument("--mood", help=f'words such as "sad, loud", which stand for: {_mood_words()}')
     parser.add_argument(
         "--surprise", metavar="0..1", type=float, help="one dial: 0 safest, 0.5 as usual, 1 most adventurous"

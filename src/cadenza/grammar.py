@@ -19,6 +19,7 @@ from cadenza.context import N_CONTEXT, ContextTracker
 from cadenza.controls import NOTHING, Controls, Limits
 from cadenza.errors import InputError
 from cadenza.events import NoteEvents, kinds_of
+from cadenza.form import Reprise
 from cadenza.leaning import Leaning
 from cadenza.repertoire import Repertoire
 from cadenza.repetition import Repetition
@@ -74,6 +75,7 @@ class NoteGrammar:
         self.done = False
         self.leaning: Leaning | None = None
         self.closing: Closing | None = None
+        self.reprise: Reprise | None = None
         self.run_pitch, self.run_length = [-1] * N_KINDS, [0] * N_KINDS
         self.durations: list[int] = representation.durations.tolist()
         self.tempo = FIRST_TEMPO_VALUE + int(tempo_level(DEFAULT_QPM))
@@ -169,6 +171,7 @@ class NoteGrammar:
         other.repetition = self.repetition and self.repetition.copy()
         other.leaning = self.leaning and self.leaning.copy()
         other.closing = self.closing and self.closing.copy()
+        other.reprise = self.reprise and self.reprise.copy()
         other.run_pitch, other.run_length = self.run_pitch.copy(), self.run_length.copy()
         return other
 
@@ -182,7 +185,7 @@ class NoteGrammar:
 
     def bias(self, field: int, event: list[int]) -> FloatArray | None:
         """What to add to the logits (size,) of this field: NEVER where it must not take the value, else 0, or
-        what a leaning or the closing adds. None if the next event does not have it.
+        what a leaning, the closing or a reprise adds. None if the next event does not have it.
         """
         allowed = self._allowed(field, event)
         if allowed is None:
@@ -190,7 +193,9 @@ class NoteGrammar:
         if self.leaning is not None:
             allowed = _tilted(allowed, self.leaning.tilt(field, event[KIND]))
         if self.closing is not None and self._is_last_bar(event[ONSET]):
-            allowed = _tilted(allowed, self.closing.tilt(field, event[KIND]))
+            return _tilted(allowed, self.closing.tilt(field, event[KIND]))
+        if self.reprise is not None:
+            return _with_bonus(allowed, self.reprise.tilt(self.at, field, event))
         return allowed
 
     def _is_last_bar(self, onset: int) -> bool:
@@ -409,3 +414,11 @@ class NoteGrammar:
 
 def _tilted(allowed: FloatArray, tilt: FloatArray | None) -> FloatArray:
     return allowed if tilt is None else allowed + tilt
+
+
+def _with_bonus(allowed: FloatArray, bonus: tuple[int, float] | None) -> FloatArray:
+    if bonus is None or bonus[0] >= len(allowed):
+        return allowed
+    found = allowed.copy()
+    found[bonus[0]] += np.float32(bonus[1])
+    return found

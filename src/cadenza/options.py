@@ -10,6 +10,7 @@ from typing import Any
 from cadenza.character import parse_mood, parse_styles
 from cadenza.controls import Controls, parse_controls
 from cadenza.errors import InputError
+from cadenza.form import FREE, Parts
 from cadenza.sampling import SamplingOptions
 
 MAX_BARS, MAX_PIECES = 1024, 256
@@ -30,6 +31,9 @@ class ComposeOptions:
     surprise: float | None = None  # one dial, 0 .. 1, over temperature, top-p and min-p; 0.5 is the default
     style: str | None = None  # a sub-folder of the corpus, or a mixture: "bach:0.7, ragtime:0.3"
     mood: str | None = None  # words such as "sad, loud" (see `character`)
+    form: str | None = (
+        None  # "AABA": parts of equal length; "free": the network's; None: that of a piece of the corpus
+    )
     prompt_bars: int | None = None  # of the prompt; None takes all
     fill_bars: str | None = None  # that are filled: "9-12, 17"; None fills all
     tracks: str | None = None  # the instruments that are new where a gap is filled: "bass, drums"
@@ -71,6 +75,8 @@ class ComposeOptions:
         parse_styles(self.style)
         parse_mood(self.mood)
         parse_bars(self.fill_bars)
+        if self.form not in (None, FREE):
+            Parts.parse(self.form)
         self.controls()
 
     def wishes(self) -> dict[str, Any]:

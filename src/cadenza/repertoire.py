@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cadenza.closing import Endings
 from cadenza.events import NoteEvents
+from cadenza.form import Form
 from cadenza.vocabulary import (
     FIRST_INSTRUMENT,
     FIRST_KIT,
@@ -28,6 +29,7 @@ from cadenza.vocabulary import (
 )
 
 RARE = 0.01  # a share of pieces below which differences do not count
+MOST_FORMS, FORMS_SEEN = 32, 256  # kept of a corpus, and found out
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Repertoire:
     shares: dict[int, float]  # of each kind, in how large a share of the pieces it plays
     longest_run: int  # how often one key is struck in a row, in all but the most insistent pieces
     endings: Endings  # how its pieces end
+    forms: tuple[str, ...]  # of some of its pieces (see `form`)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -57,6 +60,7 @@ class Repertoire:
             {int(kind): float(share) for kind, share in data["shares"].items()},
             int(data["longest_run"]),
             Endings.from_dict(data["endings"]),
+            tuple(str(Form.parse(form)) for form in data["forms"]),
         )
         in_range = (
             (found.kinds, FIRST_INSTRUMENT, REST_KIND),
@@ -76,10 +80,10 @@ class Repertoire:
     @classmethod
     def of(cls, pieces: Sequence[EventArray], representation: NoteEvents) -> Repertoire:
         """What these pieces use, events of this representation."""
-        return cls._of(pieces, Endings.of(pieces, representation))
+        return cls._of(pieces, Endings.of(pieces, representation), _forms(pieces, representation))
 
     @classmethod
-    def _of(cls, pieces: Sequence[EventArray], endings: Endings) -> Repertoire:
+    def _of(cls, pieces: Sequence[EventArray], endings: Endings, forms: tuple[str, ...]) -> Repertoire:
         events = np.concatenate(pieces)
         kind, pitch = events[:, KIND], events[:, PITCH]
         playing = [int(k) for k in np.unique(kind) if FIRST_INSTRUMENT <= k < REST_KIND]
@@ -95,6 +99,7 @@ class Repertoire:
             },
             longest_run=max(4, round(float(np.quantile(runs, 0.9)))),
             endings=endings,
+            forms=forms,
         )
 
     def among(self, others: Sequence[Repertoire], weights: Sequence[float]) -> Repertoire:
@@ -111,6 +116,11 @@ class Repertoire:
             },
             self.longest_run,
             Endings.mixed([other.endings for other in others], weights),
+            tuple(
+                form
+                for other, weight in zip(others, weights, strict=True)
+                for form in other.forms[:: max(1, round(1 / max(weight, 1 / MOST_FORMS)))]
+            ),
         )
 
     def favoured(self, whole: Repertoire) -> dict[int, float]:
@@ -128,7 +138,7 @@ class Repertoire:
 
     def with_piece(self, piece: EventArray) -> Repertoire:
         """This and what one more piece uses."""
-        other = Repertoire._of([piece], self.endings)
+        other = Repertoire._of([piece], self.endings, self.forms)
         ranges = _joined([self, other])
         return Repertoire(
             tuple(sorted({*self.kinds, *other.kinds})),
@@ -138,7 +148,18 @@ class Repertoire:
             other.shares | self.shares,
             self.longest_run,
             self.endings,
+            self.forms,
         )
+
+
+def _forms(pieces: Sequence[EventArray], representation: NoteEvents) -> tuple[str, ...]:
+    """Some forms, evenly chosen from those in which least returns to those in which most does, so that few stand for all."""
+    some = pieces[:: -(-len(pieces) // FORMS_SEEN)]
+    found = sorted(
+        (Form.of(piece, representation) for piece in some), key=lambda form: sum(form.alike) / len(form.alike)
+    )
+    chosen = np.linspace(0, len(found) - 1, min(len(found), MOST_FORMS)).round().astype(int)
+    return tuple(str(found[n]) for n in chosen.tolist())
 
 
 def _joined(parts: Sequence[Repertoire]) -> dict[int, tuple[int, int]]:

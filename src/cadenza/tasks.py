@@ -27,6 +27,7 @@ from cadenza.dataset import Representation
 from cadenza.errors import InputError
 from cadenza.events import NoteEvents
 from cadenza.filling import FillGrammar, OrchestraGrammar
+from cadenza.form import FREE, Form, Parts, Reprise
 from cadenza.gaps import Gap
 from cadenza.grammar import NoteGrammar
 from cadenza.leaning import Leaning
@@ -111,7 +112,8 @@ def task_of(
         grammar = NoteGrammar(representation, repertoire, options.bars, options.controls())
         grammar.leaning, grammar.at.styles = leaning, votes
         grammar.closing = Closing(repertoire.endings, representation)
-        return NewPiece(representation, options.tempo, grammar, options.bars)
+        forms = _forms(options, repertoire)
+        return NewPiece(representation, options.tempo, grammar, options.bars, forms)
     if not isinstance(music, Score | str | Path):
         raise InputError(f"{music!r} is no music; give a score or the path of a MIDI file.")
     score = music if isinstance(music, Score) else read_midi(music)
@@ -129,6 +131,8 @@ def task_of(
     return Filling.of(source, options, repertoire)
 
 
+Forms = tuple[Form | Parts, ...]
+LONG_FORM = 16  # bars, that suffice for any piece
 _DOING = {
     None: "composing a new piece",
     "prompt": "continuing a piece",
@@ -139,8 +143,8 @@ _DOING = {
 }
 # Of the options that not every task knows, those that each does.
 _ALLOWED: dict[str | None, tuple[str, ...]] = {
-    None: (*CONTROLS, "style", "mood", "original"),
-    "prompt": (*CONTROLS, "style", "mood", "original", "prompt_bars"),
+    None: (*CONTROLS, "form", "style", "mood", "original"),
+    "prompt": (*CONTROLS, "form", "style", "mood", "original", "prompt_bars"),
     "infill": ("fill_bars", "tracks", "key", "scale", "ranges", "polyphony", "original"),
     "vary": ("fill_bars", "tracks", "amount", "key", "scale", "ranges", "polyphony", "original"),
     "humanise": (),
@@ -179,6 +183,7 @@ class NewPiece:
     tempo: float | None  # exact, of which events know the nearest level alone
     grammar: Grammar
     bars: int
+    forms: Forms = ()
     digest: str | None = None
     told: Told | None = None
     start: int = 0
@@ -186,7 +191,7 @@ class NewPiece:
 
     def begin(self, number: int, seed: int) -> Grammar:
         """See Task."""
-        return self.grammar.copy()
+        return _formed(self.grammar, self.forms, number, seed)
 
     def new(self, events: IntArray, grammar: Grammar) -> None:
         """See Task."""
@@ -239,6 +244,7 @@ class Continuation:
     grammar: NoteGrammar
     told: Told
     bars: int
+    forms: Forms
     grows: bool = True
 
     @property
@@ -267,7 +273,8 @@ class Continuation:
         to_come = grammar.at.bars - grammar.at.bar_number
         context = representation.context(opening.events, bars_to_come=to_come, votes=votes)
         told = opening.events.astype(np.int64), context.astype(np.int64)
-        return cls(representation, options.tempo, opening, grammar, told, options.bars)
+        forms = _forms(options, repertoire)
+        return cls(representation, options.tempo, opening, grammar, told, options.bars, forms)
 
     @property
     def digest(self) -> str:
@@ -278,7 +285,7 @@ class Continuation:
 
     def begin(self, number: int, seed: int) -> Grammar:
         """See Task."""
-        return self.grammar.copy()
+        return _formed(self.grammar, self.forms, number, seed)
 
     def new(self, events: IntArray, grammar: Grammar) -> None:
         """See Task."""
@@ -287,6 +294,29 @@ class Continuation:
         """See Task."""
         score = replace(self.representation.decode(events), tempi=self.opening.tempi)
         return _with_tempo(score, self.tempo, self.start)
+
+
+def _forms(options: ComposeOptions, repertoire: Repertoire) -> Forms:
+    """What a piece's form is drawn among: that of the letters, or the corpus's."""
+    if options.form is None:
+        return tuple(Form.parse(form) for form in repertoire.forms)
+    return () if options.form == FREE else (Parts.parse(options.form),)
+
+
+def _formed(grammar: Grammar, forms: Forms, number: int, seed: int) -> Grammar:
+    """These rules for piece `number`, led through one of the forms, if there are any; through no short one, if there are
+    others: it would have to begin again."""
+    found = grammar.copy()
+    if isinstance(found, NoteGrammar) and forms:
+        long = [
+            form
+            for form in forms
+            if isinstance(form, Parts) or len(form.back) >= min(found.at.bars, LONG_FORM)
+        ]
+        random = np.random.default_rng([seed, number, 1])
+        among = long or forms
+        found.reprise = Reprise(among[int(random.integers(len(among)))])
+    return found
 
 
 def _with_tempo(score: Score, tempo: float | None, start: int) -> Score:

@@ -118,6 +118,12 @@ function Character() {
       <Amount of="tempo" label="Tempo" min={20} max={300} />
       <Text of="metre" label="Metre" list={["4/4", "3/4", "2/4", "6/8", "2/2", "12/8"]} />
       <Text of="density" label="Notes in a bar" placeholder="4-12" />
+      <Text
+        of="form"
+        label="Form"
+        placeholder="of the style"
+        list={["AABA", "AA'BA", "ABAB", "ABA", "free"]}
+      />
       <Amount of="max_repeat" label="Longest repeat, bars" min={1} />
     </Group>
   );

@@ -18,6 +18,7 @@ export const FIELDS = {
   seconds: { kind: "number", tasks: FREE },
   surprise: { kind: "number" },
   style: { kind: "text", tasks: FREE },
+  form: { kind: "text", tasks: FREE },
   mood: { kind: "text", tasks: FREE },
   key: { kind: "text", tasks: [...FREE, ...FILLING] },
   scale: { kind: "text", tasks: [...FREE, ...FILLING] },
