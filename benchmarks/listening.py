@@ -1,7 +1,7 @@
 """How like real pieces composed ones are, style by style, at several settings of sampling.
 
     python -m benchmarks.listening [--model MODEL] [--valid FOLDER] [--num 32] [--bars 32] [--seed 1]
-                                   [--styles S ...] [--min-p P ...] [--temperature T ...]
+                                   [--styles S ...] [--min-p P ...] [--temperature T ...] [--form free]
 
 FOLDER holds pieces that the model did not learn from, by style (default: the bundled corpus, of which the held-out
 pieces count). Prints, for each style and each setting, the mean overlap of all features (see `cadenza.listening`), and
@@ -81,6 +81,7 @@ def _listen(
         "bars": arguments.bars,
         "seed": arguments.seed,
         "style": style,
+        "form": arguments.form,
         **setting,
     }
     return listen([piece.score for piece in composer.compose_many(workers=0, **options)], real)
@@ -110,7 +111,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--bars", type=int, default=32)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--styles", nargs="+", help="default: all that both know")
-    parser.add_argument("--min-p", type=float, nargs="+", default=[0.05, 0.1, 0.2])
+    parser.add_argument("--form", help="default: those of the pieces learned from; free: the network's own")
+    parser.add_argument("--min-p", type=float, nargs="+", default=[0.05, 0.2])
     parser.add_argument("--temperature", type=float, nargs="+", default=[1.0])
     arguments = parser.parse_args(argv)
     return exit_code(lambda: print(json.dumps(run(arguments))))

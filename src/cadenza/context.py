@@ -621,6 +621,7 @@ class ContextTracker:
         self.now = self.bar_start = self.bar_number = 0
         self.bar_length = 4 * steps_per_quarter
         self.metre: int | None = None
+        self.metre_since = 0  # the step
         self.last_kind, self.last_pitch = -1, 0
         self.then: list[int] = []  # the steps 1, 2, 4 ... bars before the next event; none without a metre
         self.later: list[int] = []  # and those some bars after it, where there is anything given
@@ -815,6 +816,6 @@ class ContextTracker:
     def _change_metre(self, value: int) -> None:
         if self.now > self.bar_start:  # a prompt may change its metre within a bar
             self.bar_number += 1
-        self.bar_start = self.now
+        self.bar_start = self.metre_since = self.now
         self.metre = value or None  # number 0 is no metre
         self.bar_length = bar_steps(value, self.steps_per_quarter)

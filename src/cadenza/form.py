@@ -31,8 +31,11 @@ N_NOTE_FIELDS = 5  # of a note, all but how far it leaves the grid
 LONGEST = 64  # bars of a form; a longer piece begins it again
 LEAST_ALIKE = 0.3  # below, a bar counts as new
 BONUS = -0.5  # added to the logit of each field's chance, if bars are to be so alike
-NOVELTY = 1.0  # taken, in a new bar, from the logit of the key that followed the last time
-SAME, VARIED = 0.98, 0.6  # how alike the parts of a form in letters are to be
+NOVELTY, CONTRAST = (
+    1.0,
+    3.0,
+)  # taken, in a new bar and a new part, from the logit of the key that followed the last time
+SAME, VARIED = 0.98, 0.8  # how alike the parts of a form in letters are to be
 FREE = "free"  # the form that the network is left to
 
 
@@ -78,9 +81,9 @@ class Form:
         return cls(tuple(back for back, _ in pairs), tuple(alike for _, alike in pairs))
 
     def returns(self, bar: int, bars: int) -> tuple[int, float]:
-        """How far back a bar of a piece of so many bars returns, and how alike it is to be."""
+        """How many bars back a bar of a piece of so many bars returns, 0 if it is new, and the bonus of what was heard."""
         n = bar % len(self.back)
-        return self.back[n], self.alike[n]
+        return (self.back[n], bonus(self.alike[n])) if 0 < self.back[n] <= bar else (0, -NOVELTY)
 
 
 @dataclass(frozen=True)
@@ -98,14 +101,14 @@ class Parts:
         return cls(tuple(letters))
 
     def returns(self, bar: int, bars: int) -> tuple[int, float]:
-        """How far back a bar of a piece of so many bars returns, and how alike it is to be."""
+        """How many bars back a bar of a piece of so many bars returns, 0 if it is new, and the bonus of what was heard."""
         starts = [n * bars // len(self.letters) for n in range(len(self.letters) + 1)]
         part = int(np.searchsorted(starts, bar, side="right")) - 1
         letter = self.letters[min(part, len(self.letters) - 1)]
         first = next(n for n, other in enumerate(self.letters) if other[0] == letter[0])
         if first >= part or starts[first] + bar - starts[part] >= starts[first + 1]:
-            return 0, 0.0
-        return starts[part] - starts[first], VARIED if "'" in letter else SAME
+            return 0, -CONTRAST if part else -NOVELTY
+        return starts[part] - starts[first], bonus(VARIED if "'" in letter else SAME)
 
 
 def _bars(events: EventArray, representation: NoteEvents) -> list[set[tuple[int, ...]]]:
@@ -135,11 +138,10 @@ class Reprise:
 
     def __init__(self, form: Form | Parts) -> None:
         self.form = form
-        # Of the next event, as far as its place is known: the one that it is to be like, how far that lies after the
-        # place, and the bonus.
+        # Of the next event, as far as its place is known: the one that it is to be like, and how far that lies after the
+        # place; how many bars back; the bonus of what was heard there, or, in a new bar, the last time.
         self.meant: list[int] | None = None
-        self.later, self.bonus = 0, 0.0
-        self.is_new = False  # whether the bar is to be
+        self.later, self.back, self.bonus = 0, 0, 0.0
 
     def copy(self) -> Reprise:
         """One that goes on from here by itself."""
@@ -151,8 +153,8 @@ class Reprise:
             self._look(at, 0)
         elif field == KIND:
             self._look(at, event[ONSET])
-        if self.is_new and field == PITCH and plays(event[KIND]) and at.expected is not None:
-            return at.expected[PITCH], -NOVELTY
+        if self.back == 0 and field == PITCH and plays(event[KIND]) and at.expected is not None:
+            return at.expected[PITCH], self.bonus
         if self.meant is None or field == SHIFT:
             return None
         if field == ONSET:
@@ -162,16 +164,14 @@ class Reprise:
 
     def _look(self, at: ContextTracker, onset: int) -> None:
         """Find what came after this place in the bar that is to return."""
-        self.meant, self.is_new = None, False
+        self.meant, self.back, self.bonus = None, 0, 0.0
         bars, position = divmod(at.now + onset - at.bar_start, at.bar_length)
-        bar = at.bar_number + bars
-        back, alike = self.form.returns(bar, at.bars)
         if at.metre is None:
             return
-        if not 0 < back <= bar:
-            self.is_new = True
+        self.back, self.bonus = self.form.returns(at.bar_number + bars, at.bars)
+        step = at.now + onset - self.back * at.bar_length
+        if self.back == 0 or step - position < at.metre_since:
             return
-        step = at.now + onset - back * at.bar_length
         heard = place(step, at.last_kind, at.last_pitch) if onset == 0 else -1
         for n in range(bisect_left(at.steps, step), len(at.steps)):
             event, later = at.events[n], at.steps[n] - step
@@ -179,5 +179,4 @@ class Reprise:
                 return
             if plays(event[KIND]) and place(at.steps[n], event[KIND], event[PITCH]) > heard:
                 self.meant, self.later = event, later
-                self.bonus = bonus(alike)
                 return

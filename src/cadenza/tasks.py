@@ -42,6 +42,7 @@ from cadenza.tokens import NotesAndChords, TokenGrammar
 from cadenza.vocabulary import (
     FIRST_KIT,
     KIND,
+    METRE_KIND,
     PITCH,
     REST_KIND,
     SHIFT,
@@ -315,7 +316,10 @@ def _formed(grammar: Grammar, forms: Forms, number: int, seed: int) -> Grammar:
         ]
         random = np.random.default_rng([seed, number, 1])
         among = long or forms
-        found.reprise = Reprise(among[int(random.integers(len(among)))])
+        form = among[int(random.integers(len(among)))]
+        if isinstance(form, Parts):  # which bars of other lengths could not have
+            found.changes = found.changes - {METRE_KIND}
+        found.reprise = Reprise(form)
     return found
 
 
