@@ -60,7 +60,7 @@ def test_what_last_bars_have_more_of_is_counted() -> None:
 
 
 def test_where_pieces_end_as_they_go_on_nothing_is_asked_for() -> None:
-    as_ever = Endings.of([NOTES.encode(tune(seed, bars=40)) for seed in range(6)], NOTES)
+    as_ever = Endings.of([NOTES.encode(tune(seed, bars=10)) for seed in range(80)], NOTES)
     assert all(np.abs(part).max() < 0.8 for part in (as_ever.degrees, as_ever.lengths))
     assert not any(Endings.of([], NOTES).waits)
 

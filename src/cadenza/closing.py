@@ -1,8 +1,8 @@
 """Closing: how the pieces of a corpus end, and how a new one is led to such an end.
 
 A network that has learned for minutes hardly ever ends on the tonic, or on a longer note than those before. How often the pieces
-that it learned from do is easily counted: by how much more often than elsewhere a degree of the key, a length or a wait
-comes in the last bar in which notes begin. The logarithm of that, times STRENGTH, is added to the network's logits in a new
+that it learned from do is easily counted: by how much more often than elsewhere a length or a wait comes in the last bar in which
+notes begin, and a degree of the key among the notes that sound to the end. The logarithm of that, times STRENGTH, is added to the network's logits in a new
 piece's last bar (Bayes' rule, as if the bar told nothing of what else the network goes by). What a corpus does not do asks
 for nothing.
 """
@@ -36,8 +36,8 @@ FloatArray = NDArray[np.float32]
 
 DEGREES = 2 * 2 * 12
 LENGTHS = 11  # times of 0, 1, 2-3, 4-7 ... steps are told apart
-STRENGTH = 1.5
-SMOOTHING = 5.0  # notes by which what was seen, and what was to be expected, are taken to be more
+STRENGTH = 2.0
+SMOOTHING = 1.0  # notes by which what was seen, and what was to be expected, are taken to be more
 BASS = 6  # semitones above the mean lowest key of bars, to which it reaches
 LONGEST_HEARD = 4  # quarters of a note that count for the key
 
@@ -46,7 +46,7 @@ LONGEST_HEARD = 4  # quarters of a note that count for the key
 class Endings:
     """Logarithms of how much more often than elsewhere something comes in a last bar.
 
-    degrees (2 x 2 x 12): semitones above the tonic, of notes of the bass and others, in major and in minor keys; lengths (LENGTHS): of notes; waits (LENGTHS): for the next note, or the end.
+    degrees (2 x 2 x 12): semitones above the tonic, of notes of the bass and others, in major and in minor keys, of those that sound to the end; lengths (LENGTHS): of notes; waits (LENGTHS): for the next note, or the end.
     """
 
     degrees: tuple[float, ...]
@@ -60,7 +60,9 @@ class Endings:
         for events in pieces:
             for total, found in zip(counts, _counted(events, representation), strict=True):
                 total += found
-        return cls(*(_rounded(_more_often(*each)) for each in counts))
+        degrees, lengths, waits = counts
+        apart = degrees.reshape(2, -1, 12)  # of each register and mode, however often it comes
+        return cls(*(_rounded(_more_often(*each).ravel()) for each in (apart, lengths, waits)))
 
     @classmethod
     def mixed(cls, parts: Sequence[Endings], shares: Sequence[float]) -> Endings:
@@ -79,7 +81,7 @@ class Endings:
 
 
 def _counted(events: EventArray, representation: NoteEvents) -> tuple[NDArray[np.float64], ...]:
-    """How often each degree (2, DEGREES), length and wait (2, LENGTHS) comes elsewhere, and in the last bar, of a piece."""
+    """How often each degree (2, DEGREES), length and wait (2, LENGTHS) comes elsewhere, and at the end, of a piece."""
     step = np.cumsum(events[:, ONSET].astype(np.int64))
     bar = bars_of(events, representation.steps_per_quarter).number_of(step)
     pitched = np.flatnonzero(_is_pitched(events[:, KIND]))
@@ -94,9 +96,11 @@ def _counted(events: EventArray, representation: NoteEvents) -> tuple[NDArray[np
     bass = np.minimum.reduceat(pitch, bars).mean() + BASS
     degree = 24 * (pitch > bass) + 12 * mode + (pitch - tonic) % 12
     last = is_last[pitched]
+    end = step[pitched] + steps
+    sounds_to_the_end = (end >= end.max() - 1).astype(np.int64)
     waits = np.concatenate([pitched[pitched > 0], [len(events) - 1]])  # the notes, and the end
     return (
-        _table(last, degree, DEGREES),
+        _table(sounds_to_the_end, degree, DEGREES),
         _table(last, _digits(steps), LENGTHS),
         _table(is_last[waits - 1], _digits(events[waits, ONSET]), LENGTHS),
     )
@@ -107,8 +111,10 @@ def _table(is_last: NDArray[Any], value: NDArray[Any], size: int) -> NDArray[np.
 
 
 def _more_often(elsewhere: NDArray[np.float64], last: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Logarithm of the ratio to what would come in last bars if they were as others, drawn to 0 where little is known."""
-    expected = (elsewhere + last) * last.sum() / max(1.0, (elsewhere + last).sum())
+    """Logarithm of the ratio to what would come at the end (..., N) if it were as elsewhere, drawn to 0 where little is
+    known."""
+    both = elsewhere + last
+    expected = both * last.sum(axis=-1, keepdims=True) / np.maximum(1.0, both.sum(axis=-1, keepdims=True))
     return np.asarray(np.log((last + SMOOTHING) / (expected + SMOOTHING)))
 
 
