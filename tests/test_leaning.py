@@ -63,6 +63,17 @@ def test_between_two_limits_nothing_is_added() -> None:
     assert [float(np.abs(tilt).sum()) for tilt in tilts if tilt is not None] == [0.0, 0.0]
 
 
+def test_a_full_first_chord_calls_for_no_silence() -> None:
+    leaning = _leaning({"density": (2.0, 4.0), "texture": (1.5, 2.5)})
+    for pitch in (72, 67, 64, 60):
+        leaning.advance(0, PIANO, pitch, 8, 12)
+    tilt = leaning.tilt(ONSET, PIANO)
+    assert tilt is not None
+    quarter, bar = tilt[12], tilt[48]
+    assert bar == quarter  # however dense it is, silence is not the way
+    assert quarter - tilt[3] < 6
+
+
 def test_a_mode_leans_to_what_tells_it_from_the_other() -> None:
     minor = _leaning({"mode": (-np.inf, 0.0)})
     assert minor.tilt(PITCH, PIANO) is None  # nothing has been heard

@@ -4,8 +4,8 @@ What makes a piece out of bars is that some come again: a phrase four or eight b
 network that remembers two bars knows little of that. But how far before each bar of a piece the one lies that it is most like,
 and how like it is, is easily written down, tells nothing of the notes, and can be taken over: a new piece has the form of
 a piece that was learned from, or one that the user writes as letters. In a bar that is to be like an earlier one, the
-event that came at the same place then gets a bonus on the network's logits, field by field: the more alike the bars are to
-be, the larger. In a bar that is to be new, the key that followed the last time gets the opposite. The network may still
+event that came at the same place then is added to on the network's logits, in each field but the shift: the more alike the bars
+are to be, the more. In a bar that is to be new, the key that followed the last time is taken from. The network may still
 leave, and is led on from wherever it is.
 
 The likeness of two bars is that of Museformer (Yu et al., NeurIPS 2022): the share of their notes that both have.
@@ -16,8 +16,9 @@ from __future__ import annotations
 import copy
 import math
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -27,16 +28,22 @@ from cadenza.events import NoteEvents
 from cadenza.schema import NOT_APPLICABLE
 from cadenza.vocabulary import DURATION, KIND, ONSET, PITCH, SHIFT, EventArray, place, plays
 
-N_NOTE_FIELDS = 5  # of a note, all but how far it leaves the grid
-LONGEST = 64  # bars of a form; a longer piece begins it again
-LEAST_ALIKE = 0.3  # below, a bar counts as new
-BONUS = -0.5  # added to the logit of each field's chance, if bars are to be so alike
-NOVELTY, CONTRAST = (
-    1.0,
-    3.0,
-)  # taken, in a new bar and a new part, from the logit of the key that followed the last time
-SAME, VARIED = 0.98, 0.8  # how alike the parts of a form in letters are to be
 FREE = "free"  # the form that the network is left to
+LONGEST = 64  # bars, or parts, of a form
+LEAST_ALIKE = 0.3  # below, a bar counts as new
+N_NOTE_FIELDS = 5  # of a note, all but the shift
+BY_ITSELF = 1.5  # so much of a pull, in logits, is the network's own
+NOVELTY = 1.0  # taken from a logit in a new bar
+CONTRAST = 3.0  # and in a new part
+SAME, VARIED = 0.99, 0.9  # how alike the parts of a form in letters are to be
+
+
+class Returns(Protocol):
+    """What a piece is led through."""
+
+    def returns(self, bar: int, bars: int) -> tuple[int, float]:
+        """How many bars back a bar of a piece of so many returns, 0 if it is new, and what is added to the logits of what
+        was heard there, or the last time."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +67,11 @@ class Form:
                 if bar
             }
             most = max(likeness.values(), default=0.0)
-            alike.append(most if most >= LEAST_ALIKE else 0.0)
             same = [b for b, value in likeness.items() if value == most]
             before = back[-1] if back else 0
-            back.append(0 if most < LEAST_ALIKE else before if before in same else same[0])
+            returns = most >= LEAST_ALIKE
+            alike.append(most if returns else 0.0)
+            back.append((before if before in same else same[0]) if returns else 0)
         return cls(tuple(back), tuple(alike))
 
     def __str__(self) -> str:
@@ -80,15 +88,20 @@ class Form:
         pairs = [(int(bar[1] or 0), int(bar[2] or 0) / 10) for bar in bars if bar]
         return cls(tuple(back for back, _ in pairs), tuple(alike for _, alike in pairs))
 
+    @property
+    def mean(self) -> float:
+        """How much returns, 0 .. 1."""
+        return sum(self.alike) / len(self.alike)
+
     def returns(self, bar: int, bars: int) -> tuple[int, float]:
-        """How many bars back a bar of a piece of so many bars returns, 0 if it is new, and the bonus of what was heard."""
+        """See Returns; a longer piece begins the form again."""
         n = bar % len(self.back)
-        return (self.back[n], bonus(self.alike[n])) if 0 < self.back[n] <= bar else (0, -NOVELTY)
+        return (self.back[n], pull(self.alike[n])) if self.back[n] else (0, -NOVELTY)
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A form in letters, each a part of the piece and all equally long: "AABA"; after a ' a part returns varied."""
+    """A form in letters, each a part of the piece and all equally long: "AABA"; before a ' a letter returns varied."""
 
     letters: tuple[str, ...]
 
@@ -96,19 +109,22 @@ class Parts:
     def parse(cls, text: str) -> Parts:
         """Raises InputError for anything else."""
         letters = re.findall(r"[A-Z]'?", text)
-        if "".join(letters) != text or not letters:
-            raise InputError(f"the form {text!r} is not of letters such as AABA or AA'BA, nor {FREE}.")
+        if "".join(letters) != text or not 0 < len(letters) <= LONGEST:
+            raise InputError(
+                f"the form {text[:80]!r} is not of 1 to {LONGEST} letters, such as AABA or AA'BA, nor {FREE}."
+            )
         return cls(tuple(letters))
 
     def returns(self, bar: int, bars: int) -> tuple[int, float]:
-        """How many bars back a bar of a piece of so many bars returns, 0 if it is new, and the bonus of what was heard."""
+        """See Returns."""
         starts = [n * bars // len(self.letters) for n in range(len(self.letters) + 1)]
-        part = int(np.searchsorted(starts, bar, side="right")) - 1
-        letter = self.letters[min(part, len(self.letters) - 1)]
-        first = next(n for n, other in enumerate(self.letters) if other[0] == letter[0])
-        if first >= part or starts[first] + bar - starts[part] >= starts[first + 1]:
+        part = min(bisect_right(starts, bar), len(self.letters)) - 1
+        letter = self.letters[part]
+        first = [other[0] for other in self.letters].index(letter[0])
+        back = starts[part] - starts[first]
+        if bar - back >= starts[first + 1] or not back:  # what a longer part has more of is new
             return 0, -CONTRAST if part else -NOVELTY
-        return starts[part] - starts[first], bonus(VARIED if "'" in letter else SAME)
+        return back, pull(VARIED if "'" in letter else SAME)
 
 
 def _bars(events: EventArray, representation: NoteEvents) -> list[set[tuple[int, ...]]]:
@@ -127,56 +143,74 @@ def _bars(events: EventArray, representation: NoteEvents) -> list[set[tuple[int,
     return found
 
 
-def bonus(alike: float) -> float:
-    """For two bars to be so alike (0 .. 1), as much of their notes must be the same, and so must all fields of each."""
+def pull(alike: float) -> float:
+    """What to add to logits for two bars to be so alike (0 .. 1): as much of their notes must be the same, and so must all
+    fields of each."""
+    alike = min(alike, SAME)
     field = (2 * alike / (1 + alike)) ** (1 / N_NOTE_FIELDS)
-    return max(0.0, BONUS + math.log(field / (1 - field)))
+    return max(0.0, math.log(field / (1 - field)) - BY_ITSELF) if alike > 0 else 0.0
 
 
 class Reprise:
-    """Leads a piece through a form: tells which value of the next event gets a bonus, and how large it is."""
+    """Leads a piece through a form: tells what to add to the logit of which value of the next event."""
 
-    def __init__(self, form: Form | Parts) -> None:
+    def __init__(self, form: Returns) -> None:
         self.form = form
-        # Of the next event, as far as its place is known: the one that it is to be like, and how far that lies after the
-        # place; how many bars back; the bonus of what was heard there, or, in a new bar, the last time.
+        # Of the next event, as far as its place is known: the one that it is to be like, how far that lies after the
+        # place, whether the bar is new, and what is added to the logits of what was heard there, or the last time.
         self.meant: list[int] | None = None
-        self.later, self.back, self.bonus = 0, 0, 0.0
+        self.later, self.is_new, self.pull = 0, False, 0.0
 
     def copy(self) -> Reprise:
         """One that goes on from here by itself."""
         return copy.copy(self)
 
     def tilt(self, at: ContextTracker, field: int, event: list[int]) -> tuple[int, float] | None:
-        """The value of a field of the next event that gets a bonus, and the bonus."""
+        """A value of a field of the next event, and what to add to its logit; None adds nothing."""
         if field == ONSET:
-            self._look(at, 0)
+            self._look(at, at.now, at.max_onset)
         elif field == KIND:
-            self._look(at, event[ONSET])
-        if self.back == 0 and field == PITCH and plays(event[KIND]) and at.expected is not None:
-            return at.expected[PITCH], self.bonus
+            self._look(at, at.now + event[ONSET], 0)
+        if self.is_new and field == PITCH and plays(event[KIND]) and at.expected is not None:
+            return at.expected[PITCH], self.pull
         if self.meant is None or field == SHIFT:
             return None
         if field == ONSET:
-            return self.later, self.bonus
-        agrees = self.later == 0 and all(event[f] == self.meant[f] for f in (KIND, PITCH) if f < field)
-        return (self.meant[field], self.bonus) if agrees and self.meant[field] != NOT_APPLICABLE else None
+            return self.later, self.pull
+        agrees = all(event[f] == self.meant[f] for f in (KIND, PITCH) if f < field)
+        return (self.meant[field], self.pull) if agrees and self.meant[field] != NOT_APPLICABLE else None
 
-    def _look(self, at: ContextTracker, onset: int) -> None:
-        """Find what came after this place in the bar that is to return."""
-        self.meant, self.back, self.bonus = None, 0, 0.0
-        bars, position = divmod(at.now + onset - at.bar_start, at.bar_length)
+    def _look(self, at: ContextTracker, step: int, reach: int) -> None:
+        """Find the next note, at most `reach` steps on, of the bars that this one and the next ones return to."""
+        self.meant, self.is_new = None, False
         if at.metre is None:
             return
-        self.back, self.bonus = self.form.returns(at.bar_number + bars, at.bars)
-        step = at.now + onset - self.back * at.bar_length
-        if self.back == 0 or step - position < at.metre_since:
-            return
-        heard = place(step, at.last_kind, at.last_pitch) if onset == 0 else -1
+        bars = (step - at.bar_start) // at.bar_length
+        bar, line = at.bar_number + bars, at.bar_start + bars * at.bar_length
+        start = step
+        while start <= step + reach:
+            back, self.pull = self.form.returns(bar, at.bars)
+            then = line - back * at.bar_length
+            if not 0 < back <= bar or then < at.metre_since:
+                self.is_new = back == 0 and start == step
+                return
+            source = start - back * at.bar_length
+            heard = place(source, at.last_kind, at.last_pitch) if start == at.now else -1
+            self._find(at, source, then + at.bar_length, heard)
+            if self.meant is not None:
+                self.later += start - step
+                if self.later > reach:
+                    self.meant = None
+                return
+            bar, line = bar + 1, line + at.bar_length
+            start = line
+
+    def _find(self, at: ContextTracker, step: int, until: int, heard: int) -> None:
+        """The first note from a step on whose place comes after what was heard, if it comes before another step."""
         for n in range(bisect_left(at.steps, step), len(at.steps)):
-            event, later = at.events[n], at.steps[n] - step
-            if later >= at.bar_length - position:
+            event = at.events[n]
+            if at.steps[n] >= until:
                 return
             if plays(event[KIND]) and place(at.steps[n], event[KIND], event[PITCH]) > heard:
-                self.meant, self.later = event, later
+                self.meant, self.later = event, at.steps[n] - step
                 return

@@ -195,7 +195,7 @@ class NoteGrammar:
         if self.closing is not None and self._is_last_bar(event[ONSET]):
             return _tilted(allowed, self.closing.tilt(field, event[KIND]))
         if self.reprise is not None:
-            return _with_bonus(allowed, self.reprise.tilt(self.at, field, event))
+            return _tilted_at(allowed, self.reprise.tilt(self.at, field, event))
         return allowed
 
     def _is_last_bar(self, onset: int) -> bool:
@@ -416,9 +416,9 @@ def _tilted(allowed: FloatArray, tilt: FloatArray | None) -> FloatArray:
     return allowed if tilt is None else allowed + tilt
 
 
-def _with_bonus(allowed: FloatArray, bonus: tuple[int, float] | None) -> FloatArray:
-    if bonus is None or bonus[0] >= len(allowed):
+def _tilted_at(allowed: FloatArray, tilt: tuple[int, float] | None) -> FloatArray:
+    if tilt is None:
         return allowed
     found = allowed.copy()
-    found[bonus[0]] += np.float32(bonus[1])
+    found[tilt[0]] += np.float32(tilt[1])
     return found

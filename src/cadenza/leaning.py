@@ -39,13 +39,17 @@ FloatArray = NDArray[np.float32]
 # Added to a logit at each of the strengths 1 .. STRONGEST.
 PER_KEY = 0.05  # a semitone
 PER_LOUDNESS = 8.0  # from the softest to the loudest
-PER_QUARTER = 2.0  # of waiting
+PER_QUARTER = 6.0  # of waiting
 PER_PLAYER = 2.0  # of those that have not played yet
 PER_MOMENT = 1.5  # from a note that begins later to one that begins at once
 PER_DEGREE = 1.5  # from one of two keys' profiles to the other
 MARGIN = 0.1  # of correlation, by which a key should lead over those of the other mode
 STRONGEST, AT_FIRST = 4, 2  # strengths, the latter as long as nothing has been heard
-LONGEST_WAIT = 4  # quarters; all longer ones count the same
+LONGEST_WAIT = (
+    1  # quarters; all longer ones count the same, else silence would be the shortest way to few notes
+)
+# As if so much had been heard before that lay where it should: else the first chord is far too dense, and calls for silence.
+QUARTERS_BEFORE, MOMENTS_BEFORE = 4, 8
 
 
 @dataclass
@@ -124,10 +128,10 @@ class Leaning:
         found = None
         if "density" in self.aims:
             quarters = self.steps / self.steps_per_quarter
-            found = self._waits * -self._strength("density", self.notes, quarters)
+            found = self._waits * -self._strength("density", self.notes, quarters, QUARTERS_BEFORE)
         if "texture" in self.aims:
             at_once = np.zeros_like(self._waits)
-            at_once[0] = PER_MOMENT * self._strength("texture", self.notes, self.moments)
+            at_once[0] = PER_MOMENT * self._strength("texture", self.notes, self.moments, MOMENTS_BEFORE)
             found = at_once if found is None else found + at_once
         return found
 
@@ -140,12 +144,16 @@ class Leaning:
             found = degrees if found is None else found + degrees
         return found
 
-    def _strength(self, name: str, total: float, count: float) -> float:
-        """Up to STRONGEST where the mean lies too low, down to its opposite where it lies too high; 0 well between."""
+    def _strength(self, name: str, total: float, count: float, before: float = 0.0) -> float:
+        """Up to STRONGEST where the mean lies too low, down to its opposite where it lies too high; 0 well between.
+
+        before: how much counts as heard at the nearest value that is aimed at.
+        """
         low, high = self.aims[name]
         if not count:
             return AT_FIRST * (float(high == np.inf) - float(low == -np.inf))
-        mean, width = total / count, self.widths[name]
+        nearest = min(max(total / count, low), high)
+        mean, width = (total + before * nearest) / (count + before), self.widths[name]
         up, down = (min(STRONGEST, max(0.0, 1.0 + 2.0 * off / width)) for off in (low - mean, mean - high))
         return up - down
 

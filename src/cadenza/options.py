@@ -31,9 +31,7 @@ class ComposeOptions:
     surprise: float | None = None  # one dial, 0 .. 1, over temperature, top-p and min-p; 0.5 is the default
     style: str | None = None  # a sub-folder of the corpus, or a mixture: "bach:0.7, ragtime:0.3"
     mood: str | None = None  # words such as "sad, loud" (see `character`)
-    form: str | None = (
-        None  # "AABA": parts of equal length; "free": the network's; None: that of a piece of the corpus
-    )
+    form: str | None = None  # "AABA" (see `form`), or "free"; None takes that of a piece learned from
     prompt_bars: int | None = None  # of the prompt; None takes all
     fill_bars: str | None = None  # that are filled: "9-12, 17"; None fills all
     tracks: str | None = None  # the instruments that are new where a gap is filled: "bass, drums"

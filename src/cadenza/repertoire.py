@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ from cadenza.vocabulary import (
     EventArray,
     tempo_of,
 )
+
+T = TypeVar("T")
 
 RARE = 0.01  # a share of pieces below which differences do not count
 MOST_FORMS, FORMS_SEEN = 32, 256  # kept of a corpus, and found out
@@ -119,7 +121,7 @@ class Repertoire:
             tuple(
                 form
                 for other, weight in zip(others, weights, strict=True)
-                for form in other.forms[:: max(1, round(1 / max(weight, 1 / MOST_FORMS)))]
+                for form in _some(other.forms, round(weight * MOST_FORMS))
             ),
         )
 
@@ -154,12 +156,15 @@ class Repertoire:
 
 def _forms(pieces: Sequence[EventArray], representation: NoteEvents) -> tuple[str, ...]:
     """Some forms, evenly chosen from those in which least returns to those in which most does, so that few stand for all."""
-    some = pieces[:: -(-len(pieces) // FORMS_SEEN)]
-    found = sorted(
-        (Form.of(piece, representation) for piece in some), key=lambda form: sum(form.alike) / len(form.alike)
-    )
-    chosen = np.linspace(0, len(found) - 1, min(len(found), MOST_FORMS)).round().astype(int)
-    return tuple(str(found[n]) for n in chosen.tolist())
+    seen = _some(pieces, min(len(pieces), FORMS_SEEN))
+    found = [form for piece in seen if (form := Form.of(piece, representation)).back]
+    found.sort(key=lambda form: form.mean)
+    return tuple(map(str, _some(found, min(len(found), MOST_FORMS))))
+
+
+def _some(of: Sequence[T], number: int) -> list[T]:
+    """So many, evenly chosen; some of them again and again if there are fewer."""
+    return [of[int((n + 0.5) * len(of) / number)] for n in range(number)] if of else []
 
 
 def _joined(parts: Sequence[Repertoire]) -> dict[int, tuple[int, int]]:

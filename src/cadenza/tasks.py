@@ -14,6 +14,7 @@ drawn becomes a score. All of them draw events of one network by one sampler.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -27,7 +28,7 @@ from cadenza.dataset import Representation
 from cadenza.errors import InputError
 from cadenza.events import NoteEvents
 from cadenza.filling import FillGrammar, OrchestraGrammar
-from cadenza.form import FREE, Form, Parts, Reprise
+from cadenza.form import FREE, Form, Parts, Reprise, Returns
 from cadenza.gaps import Gap
 from cadenza.grammar import NoteGrammar
 from cadenza.leaning import Leaning
@@ -113,7 +114,7 @@ def task_of(
         grammar = NoteGrammar(representation, repertoire, options.bars, options.controls())
         grammar.leaning, grammar.at.styles = leaning, votes
         grammar.closing = Closing(repertoire.endings, representation)
-        forms = _forms(options, repertoire)
+        forms = _forms(options, repertoire, grammar)
         return NewPiece(representation, options.tempo, grammar, options.bars, forms)
     if not isinstance(music, Score | str | Path):
         raise InputError(f"{music!r} is no music; give a score or the path of a MIDI file.")
@@ -132,8 +133,7 @@ def task_of(
     return Filling.of(source, options, repertoire)
 
 
-Forms = tuple[Form | Parts, ...]
-LONG_FORM = 16  # bars, that suffice for any piece
+ENOUGH_FORMS = 8  # to draw one among
 _DOING = {
     None: "composing a new piece",
     "prompt": "continuing a piece",
@@ -166,8 +166,8 @@ def _tokens(use: str | None, options: ComposeOptions, representation: NotesAndCh
         raise InputError(
             f"this model knows no bars, and is of no help in {_DOING[use]}; use a model of another preset."
         )
-    if options.style is not None or options.mood is not None:
-        raise InputError("this model knows no styles and moods; use a model of another preset.")
+    if (options.style, options.mood, options.form) != (None, None, None):
+        raise InputError("this model knows no styles, moods and forms; use a model of another preset.")
     if options.wishes():
         raise InputError(
             f"this model knows notes and chords alone, and cannot keep to {next(iter(options.wishes()))}; "
@@ -184,7 +184,7 @@ class NewPiece:
     tempo: float | None  # exact, of which events know the nearest level alone
     grammar: Grammar
     bars: int
-    forms: Forms = ()
+    forms: tuple[Returns, ...] = ()
     digest: str | None = None
     told: Told | None = None
     start: int = 0
@@ -245,7 +245,7 @@ class Continuation:
     grammar: NoteGrammar
     told: Told
     bars: int
-    forms: Forms
+    forms: tuple[Returns, ...]
     grows: bool = True
 
     @property
@@ -274,7 +274,7 @@ class Continuation:
         to_come = grammar.at.bars - grammar.at.bar_number
         context = representation.context(opening.events, bars_to_come=to_come, votes=votes)
         told = opening.events.astype(np.int64), context.astype(np.int64)
-        forms = _forms(options, repertoire)
+        forms = _forms(options, repertoire, grammar)
         return cls(representation, options.tempo, opening, grammar, told, options.bars, forms)
 
     @property
@@ -297,29 +297,31 @@ class Continuation:
         return _with_tempo(score, self.tempo, self.start)
 
 
-def _forms(options: ComposeOptions, repertoire: Repertoire) -> Forms:
-    """What a piece's form is drawn among: that of the letters, or the corpus's."""
+def _forms(options: ComposeOptions, repertoire: Repertoire, grammar: NoteGrammar) -> tuple[Returns, ...]:
+    """Forms among which a piece's is drawn: that of the letters, for which these rules let the metre be, or the corpus's, of
+    which those count that a piece of so many bars does not begin again, or the longest. Raises InputError for more letters
+    than bars."""
+    if options.form == FREE:
+        return ()
     if options.form is None:
-        return tuple(Form.parse(form) for form in repertoire.forms)
-    return () if options.form == FREE else (Parts.parse(options.form),)
+        forms = sorted(map(Form.parse, repertoire.forms), key=lambda form: -len(form.back))
+        long = [form for form in forms if len(form.back) >= grammar.at.bars]
+        return tuple(long if len(long) >= ENOUGH_FORMS else forms[:ENOUGH_FORMS])
+    parts = Parts.parse(options.form)
+    if options.seconds is None and len(parts.letters) > grammar.at.bars:
+        raise InputError(
+            f"{grammar.at.bars} bars are too few for the {len(parts.letters)} parts of {options.form}."
+        )
+    grammar.changes.discard(METRE_KIND)  # bars of other lengths could not return
+    return (parts,)
 
 
-def _formed(grammar: Grammar, forms: Forms, number: int, seed: int) -> Grammar:
-    """These rules for piece `number`, led through one of the forms, if there are any; through no short one, if there are
-    others: it would have to begin again."""
+def _formed(grammar: Grammar, forms: Sequence[Returns], number: int, seed: int) -> Grammar:
+    """These rules for piece `number`, led through one of the forms, if there are any."""
     found = grammar.copy()
     if isinstance(found, NoteGrammar) and forms:
-        long = [
-            form
-            for form in forms
-            if isinstance(form, Parts) or len(form.back) >= min(found.at.bars, LONG_FORM)
-        ]
-        random = np.random.default_rng([seed, number, 1])
-        among = long or forms
-        form = among[int(random.integers(len(among)))]
-        if isinstance(form, Parts):  # which bars of other lengths could not have
-            found.changes = found.changes - {METRE_KIND}
-        found.reprise = Reprise(form)
+        drawn = np.random.default_rng([seed, number, 1]).integers(len(forms))
+        found.reprise = Reprise(forms[int(drawn)])
     return found
 
 
