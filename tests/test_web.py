@@ -450,7 +450,11 @@ def test_a_job_whose_server_ends_waits_again(store: Store) -> None:
     job = store.claim(COMPOSE, "compose-0")
     worker = Worker(store, os.getppid())
     assert job is not None
-    worker._do(lambda _: (worker._leave(), time.sleep(5)), job)  # type: ignore[arg-type, func-returns-value]
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # as `work` does; else it may be ignored
+    try:
+        worker._do(lambda _: (worker._leave(), time.sleep(5)), job)  # type: ignore[arg-type, func-returns-value]
+    finally:
+        signal.signal(signal.SIGINT, usual)
     assert worker.leaving and store.job(id_)["state"] == QUEUED and store.job(id_)["tries"] == 0
 
 
