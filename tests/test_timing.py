@@ -40,6 +40,15 @@ def test_a_piece_shifted_as_a_whole_comes_back_to_the_grid_and_its_bars() -> Non
         np.testing.assert_array_equal(laid.notes["onset"], score.notes["onset"])
 
 
+def test_eighths_alone_are_laid_on_the_beat() -> None:
+    """They agree with triplets as well, a sixth of a quarter away."""
+    notes = make_notes(60 + np.arange(64) * 240, 240, [60, 64, 67, 64] * 16)
+    bass = make_notes(60 + np.arange(8) * 1920, 1920, 36)
+    score = Score(480, sort_notes(np.concatenate([notes, bass])), np.array([(0, 120.0)], dtype=TEMPO))
+    laid = lay_on_grid(score, classify_timing(score))
+    assert set((laid.notes["onset"] % 480).tolist()) == {0, 240} and laid.notes["onset"][0] == 0
+
+
 def test_bars_that_are_right_are_left_alone() -> None:
     score = tune(2, bars=8)
     assert lay_on_grid(score, "grid") == score

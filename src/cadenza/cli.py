@@ -376,7 +376,7 @@ def _train(folder: Path, out: Path, arguments: argparse.Namespace, *, overwrite:
     config = ModelFolder.open(out).config
     held_out = config["held_out"]
     fields = ", ".join(f"{name} {nats:.2f}" for name, nats in held_out["by_field"].items() if nats >= 0.005)
-    _tell(f"learned: {held_out['nats_per_note']:.3f} nats per held-out note ({fields})")
+    _tell(f"learned: {held_out['nats_per_note']:.3f} nats per note of all held-out pieces ({fields})")
     if config["steps"] < FEW_STEPS and config["base"] is None:
         _tell(
             f"note: {config['steps']} steps are too few to learn a style, and the pieces will sound like it; "
@@ -398,7 +398,7 @@ def _show_progress(meter: _Meter, progress: Progress) -> None:
         meter.show(text)
     else:
         star = "  best so far" if progress.best else ""
-        meter.line(f"{text}  held out {progress.held_out_nats:.3f} nats per note{star}")
+        meter.line(f"{text}  held out, of some, {progress.held_out_nats:.3f} nats per note{star}")
     if progress.stopped_early:
         meter.line("stopped early: the held-out pieces gain no more; the best weights are kept")
 

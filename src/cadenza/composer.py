@@ -206,7 +206,7 @@ class Composer:
     def notes_on(self, options: ComposeOptions, use: str | None = None) -> list[str]:
         """What a user should know before composing: what words stand for, what this model cannot do."""
         notes = []
-        if options.mood is not None:
+        if options.mood is not None and options.mood != ", ".join(parse_mood(options.mood)):
             notes.append(f"mood {options.mood} stands for {', '.join(parse_mood(options.mood))}")
         rigid = isinstance(self.representation, NoteEvents) and not self.representation.microtiming
         if use == "humanise" and rigid:

@@ -35,7 +35,7 @@ N_NOTE_FIELDS = 5  # of a note, all but the shift
 BY_ITSELF = 1.5  # so much of a pull, in logits, is the network's own
 NOVELTY = 1.0  # taken from a logit in a new bar
 CONTRAST = 3.0  # and in a new part
-SAME, VARIED = 0.99, 0.9  # how alike the parts of a form in letters are to be
+SAME, VARIED = 0.999, 0.75  # how alike the parts of a form in letters are to be
 
 
 class Returns(Protocol):
@@ -101,15 +101,17 @@ class Form:
 
 @dataclass(frozen=True)
 class Parts:
-    """A form in letters, each a part of the piece and all equally long: "AABA"; before a ' a letter returns varied."""
+    """A form in letters, each a part of the piece, and all as long as each other as far as bars allow: "AABA"; before a ' a letter
+    returns varied."""
 
     letters: tuple[str, ...]
 
     @classmethod
     def parse(cls, text: str) -> Parts:
-        """Raises InputError for anything else."""
-        letters = re.findall(r"[A-Z]'?", text)
-        if "".join(letters) != text or not 0 < len(letters) <= LONGEST:
+        """From letters, small or large, with or without blanks; raises InputError for anything else."""
+        plain = re.sub(r"\s", "", text).replace("\u2019", "'").upper()
+        letters = re.findall(r"[A-Z]'?", plain)
+        if "".join(letters) != plain or not 0 < len(letters) <= LONGEST:
             raise InputError(
                 f"the form {text[:80]!r} is not of 1 to {LONGEST} letters, such as AABA or AA'BA, nor {FREE}."
             )

@@ -39,7 +39,7 @@ FloatArray = NDArray[np.float32]
 # Added to a logit at each of the strengths 1 .. STRONGEST.
 PER_KEY = 0.05  # a semitone
 PER_LOUDNESS = 8.0  # from the softest to the loudest
-PER_QUARTER = 6.0  # of waiting
+PER_QUARTER = 4.0  # of waiting
 PER_PLAYER = 2.0  # of those that have not played yet
 PER_MOMENT = 1.5  # from a note that begins later to one that begins at once
 PER_DEGREE = 1.5  # from one of two keys' profiles to the other
@@ -48,6 +48,7 @@ STRONGEST, AT_FIRST = 4, 2  # strengths, the latter as long as nothing has been 
 LONGEST_WAIT = (
     1  # quarters; all longer ones count the same, else silence would be the shortest way to few notes
 )
+USUAL_WAIT = 0.25  # quarters, as which a note at the same time counts: else chords without end were the way to many notes
 # As if so much had been heard before that lay where it should: else the first chord is far too dense, and calls for silence.
 QUARTERS_BEFORE, MOMENTS_BEFORE = 4, 8
 
@@ -126,7 +127,7 @@ class Leaning:
 
     def _onsets(self) -> FloatArray | None:
         found = None
-        if "density" in self.aims:
+        if "density" in self.aims and self.notes:
             quarters = self.steps / self.steps_per_quarter
             found = self._waits * -self._strength("density", self.notes, quarters, QUARTERS_BEFORE)
         if "texture" in self.aims:
@@ -160,6 +161,7 @@ class Leaning:
     @cached_property
     def _waits(self) -> FloatArray:
         quarters = np.arange(8 * self.steps_per_quarter + 1) / self.steps_per_quarter
+        quarters[0] = USUAL_WAIT
         return (PER_QUARTER * np.minimum(quarters, LONGEST_WAIT)).astype(np.float32)
 
     @cached_property

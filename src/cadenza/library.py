@@ -28,7 +28,7 @@ from cadenza.errors import InputError
 from cadenza.score import METRE, NOTE, TEMPO, Score
 from cadenza.version import __version__
 
-FORMAT = f"5 {__version__}"  # what was found out by another version is found out anew
+FORMAT = f"6 {__version__}"  # what was found out by another version is found out anew
 WASTE_ALLOWED = 2**26  # bytes of scores that no row points to, before all is made anew
 _LOCK_SECONDS = 60.0
 _PARTS = (NOTE, TEMPO, METRE)

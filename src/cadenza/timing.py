@@ -23,6 +23,7 @@ Timing = Literal["grid", "beat", "free"]
 GRID_RESULTANT = 0.7  # at 120 quarters a minute: a spread of about 17 ms around sixteenths
 BEAT_RESULTANT = 0.25
 DIVISIONS = (4, 6, 12)  # of a quarter note: sixteenths, sextuplets, both
+AS_MUCH = 0.02  # of a mean resultant length
 MAX_QUARTERS = 100_000  # 14 hours at 120 a minute; longer times come from damage
 FREE_QPM, FREE_TICKS_PER_QUARTER = 120.0, 480  # free pieces are written down in seconds at this tempo
 
@@ -103,7 +104,9 @@ def _with_known_bars(score: Score) -> Score:
 
 def _shifted_to_grid(score: Score) -> Score:
     resultants = _mean_phases(score)
-    division = max(resultants, key=lambda d: abs(resultants[d]))
+    strongest = max(map(abs, resultants.values()))
+    # The coarsest of those that tell as much: eighths alone lie on triplets as well, which would put them beside the beat.
+    division = min(d for d in resultants if abs(resultants[d]) > strongest - AS_MUCH)
     cell = score.ticks_per_quarter / division
     offset = float(np.angle(resultants[division])) / (2 * np.pi) * cell
     if abs(offset) < 0.05 * cell or len(score.metres) > 1:

@@ -121,7 +121,7 @@ function Character() {
       <Text
         of="form"
         label="Form"
-        placeholder="any"
+        hint="Parts that return, after ' varied; or free"
         list={["AABA", "AA'BA", "ABAB", "ABA", "free"]}
       />
       <Amount of="max_repeat" label="Longest repeat, bars" min={1} />
