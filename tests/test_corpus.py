@@ -16,7 +16,9 @@ from cadenza.corpus import Corpus, examine, scan
 from cadenza.errors import CadenzaError, InputError
 from cadenza.holdout import SAME_TUNE, split
 from cadenza.library import Entry
+from cadenza.likeness import first_bars
 from cadenza.midi import midi_bytes, write_midi
+from cadenza.originality import Index
 from cadenza.score import DRUM_KIT, Score, make_notes, transpose
 from cadenza.workers import process_pool
 from music import tune, write_folder
@@ -170,6 +172,18 @@ def test_settings_of_a_tune_are_on_one_side_of_the_split(tmp_path: Path) -> None
     assert parts.baseline().notes[1] < SAME_TUNE
     alike = replace(corpus, pieces=[p for p in corpus.pieces if p.path.stem.startswith("7")])
     assert len(split(alike).held_out) == 1  # rather than none
+
+
+def test_people_are_measured_by_all_that_composed_pieces_will_be(tmp_path: Path) -> None:
+    """By what a model gone on from knows, too; a tune that it learned from tells nothing of people."""
+    parts = split(scan(write_folder(tmp_path, n=12, bars=16)))
+    assert parts.baseline().notes == (0.0, 0.0)
+    openings = [first_bars(piece.score, 4) for piece in parts.learned + parts.held_out]
+    before = Index.of(openings, [f"{n}" for n in range(len(openings))])
+    assert 12 <= parts.baseline(before).notes[0] < SAME_TUNE
+    scores = [piece.score for piece in parts.held_out]
+    known = Index.of(scores, [f"{n}" for n in range(len(scores))])
+    assert parts.baseline(known).notes[1] < SAME_TUNE
 
 
 def test_warnings_name_what_may_surprise(tmp_path: Path) -> None:

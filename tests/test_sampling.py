@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from cadenza import Composer, sampling
 from cadenza.errors import InputError
+from cadenza.runtime import FloatArray
 from cadenza.sampling import IntArray, Noise, SamplingOptions, draw
 from cadenza.schema import NEVER
 
@@ -101,3 +105,19 @@ def test_min_p_treats_every_row_by_itself() -> None:
 def test_impossible_options_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError):
         SamplingOptions(**wrong)  # type: ignore[arg-type]
+
+
+def test_min_p_leaves_fields_alone_whose_chances_are_spread(
+    monkeypatch: pytest.MonkeyPatch, models: dict[str, Path]
+) -> None:
+    composer, seen = Composer.from_pretrained(models["gru"]), dict[int, set[float]]()
+
+    def spy(logits: FloatArray, noise: FloatArray, options: SamplingOptions) -> list[int]:
+        seen.setdefault(noise.shape[1], set()).add(options.min_p)
+        return draw(logits, noise, options)
+
+    monkeypatch.setattr(sampling, "draw", spy)
+    composer.compose(bars=2, seed=1, min_p=0.4)
+    fields = composer.representation.schema.fields
+    assert [field.name for field in fields if field.spread] == ["duration"]
+    assert seen == {field.size: {0.0 if field.spread else 0.4} for field in fields}

@@ -509,6 +509,17 @@ def test_a_model_is_gone_on_from_and_never_made_worse(
     assert nats[1] <= nats[0] + 1e-6
 
 
+def test_who_goes_on_from_a_model_composes_as_it_does(
+    folder: Path, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = ModelFolder.open(models["gru"]).sampling
+    other = replace(presets.PRESETS["tiny"], sampling={"temperature": 1.0, "min_p": 0.77})
+    monkeypatch.setitem(presets.PRESETS, "tiny", other)
+    for base, expected in ((models["gru"], usual), (None, other.sampling)):
+        out = train(folder, tmp_path / f"{base is None}", _options(0.1, base=base))
+        assert ModelFolder.open(out).sampling == expected
+
+
 def test_a_run_goes_on_from_its_own_base_alone(folder: Path, models: dict[str, Path], tmp_path: Path) -> None:
     out = train(folder, tmp_path / "new", _options(1.0, base=models["lstm"]))
     with pytest.raises(InputError, match="other options"):

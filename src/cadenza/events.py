@@ -123,7 +123,7 @@ class NoteEvents:
             Field("onset", self.max_onset + 1),
             Field("kind", N_KINDS),
             Field("pitch", N_PITCH_VALUES),
-            Field("duration", len(self.durations)),
+            Field("duration", len(self.durations), spread=True),
             Field("velocity", self.velocity_levels),
         ]
         if self.microtiming:

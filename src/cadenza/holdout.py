@@ -24,17 +24,29 @@ class Split:
     held_out: list[Piece]
     index: Index
 
-    def baseline(self) -> Baseline:
+    def baseline(self, before: Index | None = None) -> Baseline:
         """What the held-out pieces share with those learned from; where they are few, also what each of the latter
-        shares with the others, if it is no tune of theirs."""
-        found = [self._judge(piece) for piece in self.held_out]
-        if len(found) < FEW_PIECES:
-            others = [self._judge(piece, number) for number, piece in enumerate(self.learned)]
-            found += [each for each in others if each.notes < SAME_TUNE]
-        return Baseline.of(found)
+        shares with the others. What is a tune of theirs does not count, unless nothing else is held out.
 
-    def _judge(self, piece: Piece, other_than: int | None = None) -> Originality:
-        return self.index.judge(first_bars(piece.score, BASELINE_BARS), other_than=other_than)
+        before: the index of what a model that is gone on from learned from, with which composed pieces will be compared
+        as well.
+        """
+        index = self.index if before is None else before.joined(self.index)
+        first = 0 if before is None else len(before.pieces)
+        held_out = [_judged(index, piece) for piece in self.held_out]
+        found = held_out if before is None else _without_tunes(held_out)
+        if len(held_out) < FEW_PIECES:
+            others = [_judged(index, piece, first + number) for number, piece in enumerate(self.learned)]
+            found = found + _without_tunes(others)
+        return Baseline.of(found or held_out)
+
+
+def _judged(index: Index, piece: Piece, other_than: int | None = None) -> Originality:
+    return index.judge(first_bars(piece.score, BASELINE_BARS), other_than=other_than)
+
+
+def _without_tunes(found: Sequence[Originality]) -> list[Originality]:
+    return [each for each in found if each.notes < SAME_TUNE]
 
 
 def split(corpus: Corpus) -> Split:

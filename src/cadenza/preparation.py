@@ -113,6 +113,7 @@ def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None 
     corpus.require_pieces(2)
     parts = split(corpus)
     train_pieces, held_out, index = parts.learned, parts.held_out, parts.index
+    before: Index | None = None  # of what the base learned from
     base = _base(options, corpus)
     preset = PRESETS[options.preset]
     warnings = []
@@ -131,7 +132,8 @@ def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None 
         )
         if base is not None:
             warnings += _on_base(base, held_out)
-            index = index if base.index is None else base.index.within(name_of(base)).joined(index)
+            before = base.index and base.index.within(name_of(base))
+            index = index if before is None else before.joined(index)
         representation = _events(options, corpus) if base is None else base.representation
         if isinstance(representation, NoteEvents):
             representation = _with_styles(representation, character.styles, train_pieces)
@@ -156,7 +158,7 @@ def prepare(folder: str | Path, options: TrainingOptions, corpus: Corpus | None 
         styles,
         warnings,
         index,
-        parts.baseline(),
+        parts.baseline(before),
         base,
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 import numpy as np
@@ -33,8 +33,8 @@ class SamplingOptions:
     temperature: float = 1.0  # 0 takes the most likely value; above 1 is more adventurous
     top_p: float = 1.0  # keep the likeliest values that together have this probability
     top_k: int = 0  # keep this many of the likeliest values; 0 keeps all
-    # Drop values less likely than this share of the second likeliest. The likeliest keeps its probability: it
-    # is most often the one that repeats, and with more than its due a piece falls into a loop.
+    # Drop values less likely than this share of the second likeliest, but of fields that are spread. The likeliest keeps
+    # its probability: it is most often the one that repeats, and with more than its due a piece falls into a loop.
     min_p: float = 0.0
 
     def __post_init__(self) -> None:
@@ -209,7 +209,7 @@ def _next_events(
     events = [[NOT_APPLICABLE] * len(schema.fields) for _ in grammars]
     contexts = [grammar.no_context() for grammar in grammars]
     everyone = list(zip(grammars, events, contexts, strict=True))
-    start = 0
+    start, of_spread = 0, replace(options, min_p=0.0)
     for k, field in enumerate(schema.fields):
         if k > 0:
             told = schema.context_after(k - 1)
@@ -221,7 +221,8 @@ def _next_events(
             # What is drawn for candidates without this field is not used.
             biased = np.concatenate([some if bias is None else bias for bias in biases]).reshape(logits.shape)
             biased += logits
-            values = draw(biased, noise[:, start : start + field.size], options)
+            chances = of_spread if field.spread else options
+            values = draw(biased, noise[:, start : start + field.size], chances)
             for row, ((grammar, event, _), bias, value) in enumerate(
                 zip(everyone, biases, values, strict=True)
             ):

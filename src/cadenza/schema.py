@@ -8,7 +8,7 @@ as soon as a certain field of its event is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 NOT_APPLICABLE = -1  # the value of a field that an event of its kind does not have
@@ -17,10 +17,14 @@ NEVER = -1e30  # added to the logit of what must not be drawn; finite, so that d
 
 @dataclass(frozen=True)
 class Field:
-    """A categorical variable with values 0 .. size - 1, or NOT_APPLICABLE."""
+    """A categorical variable with values 0 .. size - 1, or NOT_APPLICABLE.
+
+    spread: that its chances are spread over many values, each of them unlikely, which min-p therefore leaves in.
+    """
 
     name: str
     size: int
+    spread: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -260,6 +260,12 @@ class _Run:
         """Precisions of the graphs to write, the one that composes first."""
         return self.options.graphs or self.preset.graphs
 
+    def _sampling(self) -> dict[str, Any]:
+        """How the model composes if nothing else is asked for: as the model that it went on from, if it did."""
+        if self.prepared.base is not None:
+            return self.prepared.base.sampling
+        return self.preset.sampling_when_short if self._begins_short else self.preset.sampling
+
     @property
     def _begins_short(self) -> bool:
         """Whether a network that knows nothing has but minutes."""
@@ -542,7 +548,7 @@ class _Run:
             },
             "originality": asdict(self.prepared.baseline),
             "usual": usual([piece.score for piece in self.prepared.train]),
-            "sampling": self.preset.sampling_when_short if self._begins_short else self.preset.sampling,
+            "sampling": self._sampling(),
         }
 
     def _base_name(self) -> dict[str, str] | None:
