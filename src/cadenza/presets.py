@@ -26,8 +26,6 @@ class Preset:
     # Precisions of the graphs, the one that composes first: int8 is the faster one where matrices are large.
     graphs: tuple[str, ...] = ("fp32", "int8")
     sampling: dict[str, float] = field(default_factory=lambda: {"temperature": 1.0, "min_p": 0.2})
-    # A network that has learned for a few minutes spreads its guesses wider, and needs a firmer hand.
-    sampling_when_short: dict[str, float] = field(default_factory=lambda: {"temperature": 1.0, "min_p": 0.3})
 
     def network(self, architecture: str | None) -> tuple[dict[str, Any], float]:
         """Arguments of ModelConfig and the highest learning rate; None stands for the preset's own kind."""

@@ -262,9 +262,8 @@ class _Run:
 
     def _sampling(self) -> dict[str, Any]:
         """How the model composes if nothing else is asked for: as the model that it went on from, if it did."""
-        if self.prepared.base is not None:
-            return self.prepared.base.sampling
-        return self.preset.sampling_when_short if self._begins_short else self.preset.sampling
+        base = self.prepared.base
+        return self.preset.sampling if base is None else base.sampling
 
     @property
     def _begins_short(self) -> bool:
