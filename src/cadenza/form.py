@@ -38,6 +38,10 @@ CONTRAST = 3.0  # and in a new part
 SAME, VARIED = 0.999, 0.75  # how alike the parts of a form in letters are to be
 
 
+_BAR = r"(?:-|[1-9]\d?:[1-9])"
+_WRITTEN = re.compile(rf"{_BAR}(?: {_BAR}){{0,{LONGEST - 1}}}")
+
+
 class Returns(Protocol):
     """What a piece is led through."""
 
@@ -82,11 +86,15 @@ class Form:
     @classmethod
     def parse(cls, text: str) -> Form:
         """Inverse of `str`, but for the tenths; raises ValueError for anything else."""
-        bars = [re.fullmatch(r"-|([1-9]\d?):([1-9])", bar) for bar in text.split(" ")]
-        if len(bars) > LONGEST or not all(bars):
+        cls.check(text)
+        pairs = [bar.split(":") if bar != "-" else ("0", "0") for bar in text.split(" ")]
+        return cls(tuple(int(back) for back, _ in pairs), tuple(int(tenths) / 10 for _, tenths in pairs))
+
+    @staticmethod
+    def check(text: str) -> None:
+        """Raise ValueError for what is not written as `str` does."""
+        if not _WRITTEN.fullmatch(text):
             raise ValueError("not a form")
-        pairs = [(int(bar[1] or 0), int(bar[2] or 0) / 10) for bar in bars if bar]
-        return cls(tuple(back for back, _ in pairs), tuple(alike for _, alike in pairs))
 
     @property
     def mean(self) -> float:

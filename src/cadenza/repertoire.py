@@ -62,7 +62,7 @@ class Repertoire:
             {int(kind): float(share) for kind, share in data["shares"].items()},
             int(data["longest_run"]),
             Endings.from_dict(data["endings"]),
-            tuple(str(Form.parse(form)) for form in data["forms"]),
+            tuple(map(str, data["forms"])),
         )
         in_range = (
             (found.kinds, FIRST_INSTRUMENT, REST_KIND),
@@ -75,6 +75,8 @@ class Repertoire:
                 raise ValueError("values out of range")
         if set(found.pitch_ranges) != set(found.kinds) or set(found.shares) != set(found.kinds):
             raise ValueError("kinds and their ranges or shares disagree")
+        for form in found.forms:
+            Form.check(form)
         if found.longest_run < 1:
             raise ValueError("no key may be struck")
         return found

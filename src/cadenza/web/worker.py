@@ -35,6 +35,7 @@ from cadenza.workers import only_one
 BUNDLED = "bundled"
 LOOK_SECONDS = 0.05  # between looks for a job
 WATCH_SECONDS = 0.2  # between looks whether the job under way is to stop
+NICENESS = {COMPOSE: 5, TRAIN: 10}
 OPEN_MODELS = 3
 SAMPLE_BARS, SAMPLE_SEED = 8, 1
 MEMORISING_AFTER = 2  # evaluations without a gain for the held-out pieces
@@ -288,6 +289,12 @@ def _first_difference(before: NoteArray | None, now: NoteArray) -> int:
     return int(differ[0]) if len(differ) else n
 
 
+def give_way(kind: str) -> None:
+    """Let the server answer before anybody composes, and those who compose before who trains."""
+    if hasattr(os, "nice"):
+        os.nice(NICENESS[kind])
+
+
 def main(argv: list[str]) -> int:
     """Work on the data folder until the parent ends."""
     root, kind, parent = Path(argv[0]), argv[1], int(argv[3])
@@ -295,6 +302,7 @@ def main(argv: list[str]) -> int:
     # An earlier server's worker may still be on its way out.
     with only_one(root / f"{name}.lock", wait=True):
         try:
+            give_way(kind)
             Worker(Store.open(root), parent).work(kind, name)
         except KeyboardInterrupt:
             return 1
