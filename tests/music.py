@@ -66,6 +66,22 @@ def write_folder(folder: Path, n: int = 6, bars: int = 8, first: int = 0) -> Pat
     return folder
 
 
+def drawn(grammar: NoteGrammar, representation: NoteEvents, seed: int) -> IntArray:
+    """Events (T, fields) drawn as a network does to which all is alike."""
+    rng, rows = np.random.default_rng(seed), []
+    while not grammar.done:
+        event, context = [NOT_APPLICABLE] * len(representation.schema.fields), grammar.no_context()
+        for k in range(len(event)):
+            bias = grammar.bias(k, event)
+            if bias is not None:
+                share = np.exp(bias.astype(np.float64))
+                event[k] = grammar.taken(k, int(rng.choice(len(share), p=share / share.sum())))
+            grammar.fill_context(k, event, context)
+        grammar.advance(event)
+        rows.append(event)
+    return np.array(rows)
+
+
 def improvise(grammar: NoteGrammar, representation: NoteEvents, seed: int) -> IntArray:
     """Events (T, fields) drawn evenly from all that the grammar allows: the worst network there is."""
     rng = np.random.default_rng(seed)

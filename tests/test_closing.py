@@ -12,10 +12,9 @@ from cadenza.closing import Closing, Endings, key_of
 from cadenza.events import NoteEvents
 from cadenza.grammar import NoteGrammar
 from cadenza.repertoire import Repertoire
-from cadenza.schema import NOT_APPLICABLE
-from cadenza.score import METRE, IntArray, Score, estimate_key, make_notes
+from cadenza.score import METRE, Score, estimate_key, make_notes
 from cadenza.vocabulary import DURATION, ONSET, PITCH, kind_of_instrument
-from music import tune
+from music import drawn, tune
 
 NOTES = NoteEvents()
 PIANO = int(kind_of_instrument(np.array([0]))[0])
@@ -31,21 +30,6 @@ def _ending(seed: int) -> Score:
 
 PIECES = [NOTES.encode(_ending(seed)) for seed in range(12)]
 ENDINGS = Endings.of(PIECES, NOTES)
-
-
-def _drawn(grammar: NoteGrammar, seed: int) -> IntArray:
-    """Events (T, fields) drawn as a network does to which all is alike."""
-    rng, rows = np.random.default_rng(seed), []
-    while not grammar.done:
-        event = [NOT_APPLICABLE] * len(NOTES.schema.fields)
-        for k in range(len(event)):
-            bias = grammar.bias(k, event)
-            if bias is not None:
-                share = np.exp(bias.astype(np.float64))
-                event[k] = grammar.taken(k, int(rng.choice(len(share), p=share / share.sum())))
-        grammar.advance(event)
-        rows.append(event)
-    return np.array(rows)
 
 
 def test_what_last_bars_have_more_of_is_counted() -> None:
@@ -105,7 +89,7 @@ def test_pieces_by_a_network_that_knows_nothing_tend_to_such_ends() -> None:
         for seed in range(20):
             grammar = NoteGrammar(NOTES, repertoire, bars=2)
             grammar.closing = closing and closing.copy()
-            score = NOTES.decode(_drawn(grammar, seed))
+            score = NOTES.decode(drawn(grammar, NOTES, seed))
             found += int((score.notes["onset"] >= 4 * NOTES.steps_per_quarter).sum())
         return found
 

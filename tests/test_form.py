@@ -15,10 +15,10 @@ from cadenza.grammar import NoteGrammar
 from cadenza.listening import repeats
 from cadenza.repertoire import MOST_FORMS, Repertoire
 from cadenza.schema import NOT_APPLICABLE
-from cadenza.score import IntArray, Score
+from cadenza.score import Score
 from cadenza.tasks import Continuation, NewPiece, task_of
 from cadenza.vocabulary import END_KIND, KIND, METRE_KIND, ONSET, PITCH
-from music import tune
+from music import drawn, tune
 
 NOTES = NoteEvents()
 BAR = 4 * 480
@@ -33,22 +33,6 @@ def _joined(*parts: Score) -> Score:
 
 
 A, B = tune(1, bars=2), tune(2, bars=2)
-
-
-def _drawn(grammar: NoteGrammar, seed: int) -> IntArray:
-    """Events (T, fields) drawn as a network does to which all is alike."""
-    rng, rows = np.random.default_rng(seed), []
-    while not grammar.done:
-        event, context = [NOT_APPLICABLE] * len(NOTES.schema.fields), grammar.no_context()
-        for k in range(len(event)):
-            bias = grammar.bias(k, event)
-            if bias is not None:
-                share = np.exp(bias.astype(np.float64))
-                event[k] = grammar.taken(k, int(rng.choice(len(share), p=share / share.sum())))
-            grammar.fill_context(k, event, context)
-        grammar.advance(event)
-        rows.append(event)
-    return np.array(rows)
 
 
 def test_the_form_of_a_piece_is_found() -> None:
@@ -112,7 +96,7 @@ def test_a_network_that_knows_nothing_is_led_back(form: Form | Parts) -> None:
         for seed in range(12):
             grammar = NoteGrammar(NOTES, repertoire, bars=8)
             grammar.reprise = Reprise(form) if led else None
-            score = NOTES.decode(_drawn(grammar.copy(), seed))
+            score = NOTES.decode(drawn(grammar.copy(), NOTES, seed))
             found.append(float(repeats(score)["repeats_after_4"][0]))
         return float(np.mean(found))
 

@@ -206,8 +206,9 @@ class Composer:
     def notes_on(self, options: ComposeOptions, use: str | None = None) -> list[str]:
         """What a user should know before composing: what words stand for, what this model cannot do."""
         notes = []
-        if options.mood is not None and options.mood != ", ".join(parse_mood(options.mood)):
-            notes.append(f"mood {options.mood} stands for {', '.join(parse_mood(options.mood))}")
+        stands_for = ", ".join(parse_mood(options.mood))
+        if options.mood is not None and options.mood != stands_for:
+            notes.append(f"mood {options.mood} stands for {stands_for}")
         rigid = isinstance(self.representation, NoteEvents) and not self.representation.microtiming
         if use == "humanise" and rigid:
             notes.append("this model learned from scores, and gives loudness alone; timing stays as it is")

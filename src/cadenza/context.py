@@ -163,8 +163,16 @@ class Bars:
 
     def number_of(self, step: IntArray) -> IntArray:
         """Which bar each step (N,) lies in, counted from 0."""
-        metre = np.maximum(np.searchsorted(self.start, step, side="right") - 1, 0)
+        metre = self._metre_of(step)
         return np.asarray(self.bars_before[metre] + (step - self.start[metre]) // self.length[metre])
+
+    def position_of(self, step: IntArray) -> IntArray:
+        """How far each step (N,) lies after its bar line."""
+        metre = self._metre_of(step)
+        return np.asarray((step - self.start[metre]) % self.length[metre])
+
+    def _metre_of(self, step: IntArray) -> IntArray:
+        return np.maximum(np.searchsorted(self.start, step, side="right") - 1, 0)
 
     def line_at_or_after(self, step: int) -> int:
         """First bar line at or after a step behind the last change of metre."""

@@ -143,10 +143,8 @@ def _bars(events: EventArray, representation: NoteEvents) -> list[set[tuple[int,
     step = np.cumsum(events[:, ONSET].astype(np.int64))[notes]
     metres = bars_of(events, representation.steps_per_quarter)
     number = metres.number_of(step)
-    metre = np.maximum(np.searchsorted(metres.start, step, side="right") - 1, 0)
-    position = (step - metres.start[metre]) % metres.length[metre]
     found: list[set[tuple[int, ...]]] = [set() for _ in range(min(LONGEST, int(number.max(initial=-1)) + 1))]
-    columns = (position, *(events[notes, column] for column in (KIND, PITCH, DURATION)))
+    columns = (metres.position_of(step), *(events[notes, column] for column in (KIND, PITCH, DURATION)))
     for bar, note in zip(number.tolist(), np.stack(columns, axis=1).tolist(), strict=True):
         if bar < LONGEST:
             found[bar].add(tuple(note))
@@ -206,11 +204,9 @@ class Reprise:
                 return
             source = start - back * at.bar_length
             heard = place(source, at.last_kind, at.last_pitch) if start == at.now else -1
-            self._find(at, source, then + at.bar_length, heard)
+            self._find(at, source, min(then + at.bar_length, source + step + reach - start + 1), heard)
             if self.meant is not None:
                 self.later += start - step
-                if self.later > reach:
-                    self.meant = None
                 return
             bar, line = bar + 1, line + at.bar_length
             start = line

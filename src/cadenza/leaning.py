@@ -45,9 +45,7 @@ PER_MOMENT = 1.5  # from a note that begins later to one that begins at once
 PER_DEGREE = 1.5  # from one of two keys' profiles to the other
 MARGIN = 0.1  # of correlation, by which a key should lead over those of the other mode
 STRONGEST, AT_FIRST = 4, 2  # strengths, the latter as long as nothing has been heard
-LONGEST_WAIT = (
-    1  # quarters; all longer ones count the same, else silence would be the shortest way to few notes
-)
+LONGEST_WAIT = 1  # quarters; all longer ones count the same, else silence were the shortest way to few notes
 USUAL_WAIT = 0.25  # quarters, as which a note at the same time counts: else chords without end were the way to many notes
 # As if so much had been heard before that lay where it should: else the first chord is far too dense, and calls for silence.
 QUARTERS_BEFORE, MOMENTS_BEFORE = 4, 8

@@ -174,9 +174,10 @@ def generate(
     if told is not None:
         columns = np.concatenate([columns, np.concatenate(told, axis=1)])
     steps, logits = _start(model, len(playing), columns)
+    by_field = [replace(options, min_p=0.0) if field.spread else options for field in schema.fields]
     while True:
         those = [grammars[n] for n in playing]
-        events, contexts = _next_events(steps, those, logits, schema, noise.next(), options)
+        events, contexts = _next_events(steps, those, logits, schema, noise.next(), by_field)
         for grammar, event in zip(those, events, strict=True):
             grammar.advance(event)
         yield list(zip(playing, events, strict=True))
@@ -203,14 +204,14 @@ def _next_events(
     logits: FloatArray,
     schema: Schema,
     noise: FloatArray,
-    options: SamplingOptions,
+    options: Sequence[SamplingOptions],
 ) -> tuple[list[list[int]], list[list[int]]]:
-    """The next event (fields) of every candidate, field by field, and its context."""
+    """The next event (fields) of every candidate, field by field, and its context; options: of each field."""
     events = [[NOT_APPLICABLE] * len(schema.fields) for _ in grammars]
     contexts = [grammar.no_context() for grammar in grammars]
     everyone = list(zip(grammars, events, contexts, strict=True))
-    start, of_spread = 0, replace(options, min_p=0.0)
-    for k, field in enumerate(schema.fields):
+    start = 0
+    for k, (field, chances) in enumerate(zip(schema.fields, options, strict=True)):
         if k > 0:
             told = schema.context_after(k - 1)
             known = [[event[k - 1], *[context[c] for c in told]] for _, event, context in everyone]
@@ -221,7 +222,6 @@ def _next_events(
             # What is drawn for candidates without this field is not used.
             biased = np.concatenate([some if bias is None else bias for bias in biases]).reshape(logits.shape)
             biased += logits
-            chances = of_spread if field.spread else options
             values = draw(biased, noise[:, start : start + field.size], chances)
             for row, ((grammar, event, _), bias, value) in enumerate(
                 zip(everyone, biases, values, strict=True)

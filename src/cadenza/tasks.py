@@ -54,6 +54,7 @@ from cadenza.vocabulary import (
 )
 
 USES = ("prompt", "infill", "vary", "humanise", "orchestrate")
+ENOUGH_FORMS = 8  # to draw one among
 MAX_SOURCE_NOTES = 50_000
 DEFAULT_AMOUNT = 0.3
 Told = tuple[IntArray, IntArray]  # events (T, fields) and context (T, context fields) that are there already
@@ -133,7 +134,6 @@ def task_of(
     return Filling.of(source, options, repertoire)
 
 
-ENOUGH_FORMS = 8  # to draw one among
 _DOING = {
     None: "composing a new piece",
     "prompt": "continuing a piece",
