@@ -359,13 +359,26 @@ def test_consecutive_windows_of_a_lane_make_whole_pieces() -> None:
 
 
 IN_PROCESSES = """
-import os, signal, sys
+import atexit, os, signal, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 import torch
 import conftest
 from cadenza import TrainingOptions, training
 
+def threads_of_gloo():
+    names = (path.read_text() for path in Path("/proc/self/task").glob("*/comm"))
+    return [name.strip() for name in names if "gloo" in name]
+
+def is_left_alone():
+    until = time.monotonic() + 10  # the system lists for a moment threads that have been waited for
+    while threads_of_gloo():
+        if time.monotonic() > until:
+            print("still running:", threads_of_gloo(), file=sys.stderr, flush=True)
+            os._exit(1)  # they could abort the interpreter that ends
+        time.sleep(0.01)
+
+atexit.register(is_left_alone)  # the first to be registered is the last to be called
 torch.set_num_threads(1)
 conftest.without_dropout()
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])

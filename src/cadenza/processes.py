@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import warnings
 from dataclasses import dataclass
@@ -68,6 +69,8 @@ class Processes:
             return module
         if self.shard:
             return _sharded(module, device, self.size)
+        # What it is to be called instead, torch 2.10 does not know.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
         return nn.parallel.DistributedDataParallel(
             module, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False
         )
@@ -124,6 +127,8 @@ def _sharded(module: nn.Module, device: torch.device, size: int) -> nn.Module:
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(device.type, (size,))
+    # Caches of DTensor keep the mesh to the end, and in torch 2.13 a mesh keeps the connections (see `_part`).
+    atexit.register(getattr(mesh, "_pg_registry", {}).clear)
     # No layer's output is changed in place here, which is what this warning is about.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor", UserWarning)
     for layers in [part for part in module.modules() if isinstance(part, nn.ModuleList)]:
@@ -144,10 +149,20 @@ def _meet(restarts: int) -> str:
     start: str = store.compare_set("cadenza", "", uuid4().hex).decode()
     if size == 1 or dist.is_initialized():
         return start
+    # Imported later, its functions would have the connections as default values and keep them for ever.
+    import torch.distributed.nn
+
     named = dist.PrefixStore(f"start-{restarts}", store)  # type: ignore[attr-defined]
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=named, rank=rank, world_size=size, timeout=PATIENCE)
-    atexit.register(
-        dist.destroy_process_group
-    )  # else threads that still run may abort an interpreter that ends
+    atexit.register(_part)
     return start
+
+
+def _part() -> None:
+    """Close the connections, whose threads end with the last reference to them.
+
+    A thread that let go of a tensor when there is no interpreter any more would abort the process.
+    """
+    dist.destroy_process_group()
+    gc.collect()
