@@ -1,12 +1,13 @@
 """How like real pieces composed ones are, style by style, at several settings of sampling.
 
-    python -m benchmarks.listening [--model MODEL] [--valid FOLDER] [--num 32] [--bars 32] [--seed 1]
+    python -m benchmarks.listening [--model MODEL] [--valid FOLDER --train FOLDER] [--num 32] [--bars 32] [--seed 1]
                                    [--styles S ...] [--min-p P ...] [--temperature T ...] [--form free]
 
-FOLDER holds pieces that the model did not learn from, by style (default: the bundled corpus, of which the held-out
-pieces count). Prints, for each style and each setting, the mean overlap of all features (see `cadenza.listening`), and
-for the default setting how much bars repeat beside the real pieces' 95 % interval. Last in the table stands
-temperature 1 without a guard against unlikely events. One JSON line last.
+The folders hold pieces that the model did not learn from and those that it did, by style (default: the two parts of the
+bundled corpus). Prints, for each style and each setting, the mean overlap of all features (see `cadenza.listening`), and
+for the default setting how much bars repeat beside the real pieces' 95 % interval. First in the table stand as many
+pieces that were learned from, which show what can be reached; last, temperature 1 without a guard against unlikely
+events. One JSON line last.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.tutorial import exit_code
 from cadenza import Composer
 from cadenza.corpus import Piece, scan
@@ -29,11 +32,24 @@ from cadenza.model_folder import bundled_corpus
 UNGUARDED = {"temperature": 1.0, "min_p": 0.0, "top_p": 1.0}
 
 
-def real_pieces(folder: Path | None) -> dict[str, list[Piece]]:
-    """Pieces that the model did not learn from, by style."""
-    corpus = scan(folder or bundled_corpus(), allow_drums_only=True, workers=0)
+ByStyle = dict[str, list[Piece]]
+
+
+def real_pieces(valid: Path | None, train: Path | None) -> tuple[ByStyle, ByStyle]:
+    """Pieces that the model did not learn from, and those that it did, by style."""
+    if valid is not None and train is not None:
+        return _by_style(_pieces(valid)), _by_style(_pieces(train))
+    parts = split(scan(bundled_corpus(), allow_drums_only=True, workers=0))
+    return _by_style(parts.held_out), _by_style(parts.learned)
+
+
+def _pieces(folder: Path) -> list[Piece]:
+    return scan(folder, allow_drums_only=True, workers=0).pieces
+
+
+def _by_style(pieces: Sequence[Piece]) -> ByStyle:
     found = defaultdict(list)
-    for piece in split(corpus).held_out if folder is None else corpus.pieces:
+    for piece in pieces:
         found[piece.style].append(piece)
     return dict(found)
 
@@ -49,20 +65,23 @@ def settings(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Compose, compare and print."""
     composer = Composer.from_pretrained(arguments.model)
-    real = real_pieces(arguments.valid)
+    real, learned = real_pieces(arguments.valid, arguments.train)
     styles = arguments.styles or sorted(set(composer.folder.styles) & set(real))
     tried, rows = settings(arguments), {}
-    print(f"{'style':<14}{'real':>5}" + "".join(f"{name:>12}" for name in tried))
+    names = ("learned", *tried)
+    print(f"{'style':<14}{'real':>5}" + "".join(f"{name:>12}" for name in names))
     for style in styles:
         scores = [piece.score for piece in real[style]]
-        found = {name: _listen(composer, arguments, style, each, scores) for name, each in tried.items()}
+        some = np.random.default_rng(arguments.seed).permutation(len(learned[style]))[: arguments.num]
+        found = {"learned": listen([learned[style][n].score for n in some], scores)}
+        found |= {name: _listen(composer, arguments, style, each, scores) for name, each in tried.items()}
         print(
             f"{style:<14}{len(scores):>5}" + "".join(f"{each.overlap:>12.1%}" for each in found.values()),
             flush=True,
         )
         rows[style] = {name: each.to_dict() for name, each in found.items()}
         print(_repetition(found["default"]), flush=True)
-    means = {name: sum(rows[style][name]["overlap"] for style in styles) / len(styles) for name in tried}
+    means = {name: sum(rows[style][name]["overlap"] for style in styles) / len(styles) for name in names}
     print(f"{'mean':<19}" + "".join(f"{value:>12.1%}" for value in means.values()))
     return {
         "benchmark": "listening",
@@ -107,6 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--model", type=Path, help="default: the bundled model")
     parser.add_argument("--valid", type=Path, help="pieces that it did not learn from, by style")
+    parser.add_argument("--train", type=Path, help="those that it did")
     parser.add_argument("--num", type=int, default=32)
     parser.add_argument("--bars", type=int, default=32)
     parser.add_argument("--seed", type=int, default=1)
@@ -115,6 +135,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--min-p", type=float, nargs="+", default=[0.05, 0.2])
     parser.add_argument("--temperature", type=float, nargs="+", default=[1.0])
     arguments = parser.parse_args(argv)
+    if (arguments.valid is None) != (arguments.train is None):
+        parser.error("give both --valid and --train, or none.")
     return exit_code(lambda: print(json.dumps(run(arguments))))
 
 

@@ -197,13 +197,26 @@ likelihood = run._final_likelihood()
 training.write_graphs = lambda out, *_: [write_atomic(out / path, data) for path, data in graphs.items()]
 training._Run._final_likelihood = lambda _: likelihood
 
-def save_for_ever(ready):
+def restored():
     run = training._Run(prepared, options, out)
     run.restore()
+    return run
+
+def save(run):
+    run._train_step()
+    run.finish()
+
+def save_for_ever(ready):
+    run = restored()
     os.write(ready, b".")
     while True:
-        run._train_step()
-        run.finish()
+        save(run)
+
+run = restored()
+start = time.perf_counter()
+save(run)
+seconds = time.perf_counter() - start
+run.stream.close()
 
 def what_there_is():
     facts, _, _ = checkpoint.last(out)
@@ -222,7 +235,7 @@ for kill in range(kills):
     if child == 0:
         save_for_ever(ready)
     os.read(reading, 1)
-    time.sleep(rng.uniform(0.0, 0.15))
+    time.sleep(rng.uniform(0.0, 2.0 * seconds))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     os.close(reading), os.close(ready)

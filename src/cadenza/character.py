@@ -27,7 +27,10 @@ from cadenza.errors import InputError
 from cadenza.moods import LEVELS, MOODS
 from cadenza.score import DEFAULT_QPM, DRUM_KIT, Score, estimate_key, nearest_steps
 
-HABITS = tuple(name for name in LEVELS if name != "mode")  # the attributes in which a style has a usual range
+HABITS = (
+    "players",
+    "tempo",
+)  # what a style has to be held to; the rest the network knows, which is told the style
 MOMENTS_PER_QUARTER = 12  # notes to which the same one is nearest begin at once
 Range = tuple[float, float]
 _LEVEL_OF = {word: (name, n) for name, words in LEVELS.items() for n, word in enumerate(words) if word}
@@ -89,9 +92,14 @@ class Character:
         styles = tuple(map(str, data["styles"]))
         if set(habits) != set(styles):
             raise ValueError("styles and their habits disagree")
-        if any(set(ranges) != set(HABITS) & set(thirds) for ranges in habits.values()):
+        usual = set(HABITS) & set(thirds)
+        if any(not usual <= set(ranges) for ranges in habits.values()):
             raise ValueError("habits and thirds disagree")
-        return cls(styles, thirds, habits)
+        return cls(
+            styles,
+            thirds,
+            {style: {name: ranges[name] for name in usual} for style, ranges in habits.items()},
+        )
 
     def level(self, name: str, value: float) -> int:
         """Number of the level of a measured attribute."""

@@ -48,7 +48,7 @@ STRONGEST, AT_FIRST = 4, 2  # strengths, the latter as long as nothing has been 
 LONGEST_WAIT = 1  # quarters; all longer ones count the same, else silence were the shortest way to few notes
 USUAL_WAIT = 0.25  # quarters, as which a note at the same time counts: else chords without end were the way to many notes
 # As if so much had been heard before that lay where it should: else the first chord is far too dense, and calls for silence.
-QUARTERS_BEFORE, MOMENTS_BEFORE = 4, 8
+QUARTERS_BEFORE, MOMENTS_BEFORE, NOTES_BEFORE = 4, 8, 8
 
 
 @dataclass
@@ -110,7 +110,7 @@ class Leaning:
         if event_field == ONSET:
             return self._onsets()
         if event_field == VELOCITY and "loudness" in self.aims:
-            return self._loudness * self._strength("loudness", self.velocity, self.notes)
+            return self._loudness * self._strength("loudness", self.velocity, self.notes, NOTES_BEFORE)
         if event_field == KIND and (self.favoured or "players" in self.aims):
             return self._entries()
         if event_field == PITCH and plays(kind) and kind < FIRST_KIT:
@@ -137,7 +137,7 @@ class Leaning:
     def _keys(self) -> FloatArray | None:
         found = None
         if "register" in self.aims:
-            found = self._heights * self._strength("register", self.pitch, self.pitched)
+            found = self._heights * self._strength("register", self.pitch, self.pitched, NOTES_BEFORE)
         if "mode" in self.aims and self.pitched:
             degrees = self._degrees()
             found = degrees if found is None else found + degrees
@@ -182,6 +182,7 @@ class Leaning:
         ahead = float(fits[own][wanted] - fits[other][rival])
         strength = min(STRONGEST, max(0.0, 1.0 + (MARGIN - ahead) / MARGIN))
         towards = key_profiles()[own][wanted] - key_profiles()[other][rival]
+        strength *= self.pitched / (self.pitched + NOTES_BEFORE)
         return _of_pitches(PER_DEGREE * strength * towards[np.arange(128) % 12])
 
 
