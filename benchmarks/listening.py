@@ -5,7 +5,7 @@
 
 The folders hold pieces that the model did not learn from and those that it did, by style (default: the two parts of the
 bundled corpus). Prints, for each style and each setting, the mean overlap of all features (see `cadenza.listening`), and
-for the default setting how much bars repeat beside the real pieces' 95 % interval. First in the table stand as many
+for the default setting how much bars repeat beside the real pieces' 95 % interval. First in the table stand up to NUM whole
 pieces that were learned from, which show what can be reached; last, temperature 1 without a guard against unlikely
 events. One JSON line last.
 """
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Compose, compare and print."""
     composer = Composer.from_pretrained(arguments.model)
     real, learned = real_pieces(arguments.valid, arguments.train)
-    styles = arguments.styles or sorted(set(composer.folder.styles) & set(real))
+    styles = arguments.styles or sorted(set(composer.folder.styles) & set(real) & set(learned))
     tried, rows = settings(arguments), {}
     names = ("learned", *tried)
     print(f"{'style':<14}{'real':>5}" + "".join(f"{name:>12}" for name in names))
@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--styles", nargs="+", help="default: all that both know")
     parser.add_argument("--form", help="default: those of the pieces learned from; free: the network's own")
-    parser.add_argument("--min-p", type=float, nargs="+", default=[0.05, 0.2])
+    parser.add_argument("--min-p", type=float, nargs="+", default=[0.05, 0.1])
     parser.add_argument("--temperature", type=float, nargs="+", default=[1.0])
     arguments = parser.parse_args(argv)
     if (arguments.valid is None) != (arguments.train is None):

@@ -62,7 +62,14 @@ def test_a_style_aims_at_its_habits_and_a_mood_at_its_third() -> None:
     assert mixed == pytest.approx(
         0.75 * np.array(habits["bach"]["tempo"]) + 0.25 * np.array(habits["folk"]["tempo"])
     )
-    assert Character.from_dict(asdict(character)) == character
+    assert set(character.aims(None, "bach")) == {"tempo"}  # though pieces differ in loudness, too
+    written = asdict(character)
+    assert Character.from_dict(written) == character
+    written["habits"]["bach"]["loudness"] = (60.0, 70.0)  # by a version that had more of them
+    assert Character.from_dict(written) == character
+    del written["habits"]["bach"]["tempo"]
+    with pytest.raises(KeyError):
+        Character.from_dict(written)
 
 
 def test_words_stand_for_levels() -> None:

@@ -59,23 +59,41 @@ def test_the_farther_off_the_more_is_added(level: int, sign: int) -> None:
     assert np.ptp(strong) > 5 and np.ptp(weak) == 0
 
 
-def test_between_two_limits_nothing_is_added() -> None:
-    leaning = _leaning({"register": (50.0, 70.0), "texture": (0.0, 9.0), "density": (0.0, 9.0)})
+@pytest.mark.parametrize("level", [0, 2])
+def test_one_note_off_calls_for_little(level: int) -> None:
+    sign = level - 1
+    off = 60 - sign * 20, 8 - sign * 8
+    for name, field in (("register", PITCH), ("loudness", VELOCITY), ("mode", PITCH)):
+        aims = {name: _third(name, level)}
+        once, often = _leaning(aims), _leaning(aims)
+        once.advance(12, PIANO, off[0], off[1], 12)
+        for _ in range(30):
+            often.advance(12, PIANO, off[0], off[1], 12)
+        weak, strong = once.tilt(field, PIANO), often.tilt(field, PIANO)
+        assert weak is not None and strong is not None
+        assert np.ptp(strong) > 2 * np.ptp(weak), name
+
+
+def test_where_a_mood_is_met_nothing_is_added() -> None:
+    leaning = _leaning({"register": (-np.inf, 70.0), "texture": (-np.inf, 9.0), "density": (-np.inf, 9.0)})
     for _ in range(4):
-        leaning.advance(12, PIANO, 60, 8, 12)
+        leaning.advance(12, PIANO, 50, 8, 12)
     tilts = [leaning.tilt(PITCH, PIANO), leaning.tilt(ONSET, PIANO)]
     assert [float(np.abs(tilt).sum()) for tilt in tilts if tilt is not None] == [0.0, 0.0]
 
 
 def test_a_full_first_chord_calls_for_no_silence() -> None:
-    leaning = _leaning({"density": (2.0, 4.0), "texture": (1.5, 2.5)})
-    for pitch in (72, 67, 64, 60):
-        leaning.advance(0, PIANO, pitch, 8, 12)
-    tilt = leaning.tilt(ONSET, PIANO)
-    assert tilt is not None
-    quarter, bar = tilt[12], tilt[48]
-    assert bar == quarter  # however dense it is, silence is not the way
-    assert quarter - tilt[3] < 6
+    leaning = _leaning({name: _third(name, 0) for name in ("density", "texture")})
+    found = []
+    for beat in range(9):
+        for n, pitch in enumerate((72, 67, 64, 60)):
+            leaning.advance(12 if beat and not n else 0, PIANO, pitch, 8, 12)
+        tilt = leaning.tilt(ONSET, PIANO)
+        assert tilt is not None
+        quarter, bar = tilt[12], tilt[48]
+        assert bar == quarter  # however dense it is, silence is not the way
+        found.append(float(quarter - tilt[3]))
+    assert found[1] < found[-1]
 
 
 def test_a_mode_leans_to_what_tells_it_from_the_other() -> None:

@@ -359,7 +359,7 @@ def test_consecutive_windows_of_a_lane_make_whole_pieces() -> None:
 
 
 IN_PROCESSES = """
-import atexit, os, signal, sys, time
+import atexit, contextlib, os, signal, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 import torch
@@ -367,8 +367,11 @@ import conftest
 from cadenza import TrainingOptions, training
 
 def threads_of_gloo():
-    names = (path.read_text() for path in Path("/proc/self/task").glob("*/comm"))
-    return [name.strip() for name in names if "gloo" in name]
+    found = []
+    for path in Path("/proc/self/task").glob("*/comm"):
+        with contextlib.suppress(OSError):  # it has ended
+            found.append(path.read_text().strip())
+    return [name for name in found if "gloo" in name]
 
 def is_left_alone():
     until = time.monotonic() + 10  # the system lists for a moment threads that have been waited for
@@ -387,6 +390,7 @@ train_step = training._Run._train_step
 
 def second_process(then, step):
     def train_step_until(run):
+        assert threads_of_gloo() or sys.platform != "linux"
         if os.environ["RANK"] == "1" and run.learner.step == step:
             then()
         train_step(run)

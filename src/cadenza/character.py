@@ -11,7 +11,7 @@ A style is a sub-folder of the corpus. Folders have no captions, so moods are wo
     mode       of the estimated key        minor, major
 
 each a level of the corpus itself: its lowest, middle or highest third. A style has habits: where the middle half of
-its pieces lies.
+its pieces lies in players and tempo.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Character:
                 thirds[name] = (float(low), float(high))
         if len(names) < 2:
             return cls((), thirds)
-        usual = [name for name in HABITS if name in thirds]
+        usual = _usual(thirds)
         by_style = {
             name: [values for values, style in zip(found, styles, strict=True) if style == name]
             for name in names
@@ -92,14 +92,9 @@ class Character:
         styles = tuple(map(str, data["styles"]))
         if set(habits) != set(styles):
             raise ValueError("styles and their habits disagree")
-        usual = set(HABITS) & set(thirds)
-        if any(not usual <= set(ranges) for ranges in habits.values()):
-            raise ValueError("habits and thirds disagree")
-        return cls(
-            styles,
-            thirds,
-            {style: {name: ranges[name] for name in usual} for style, ranges in habits.items()},
-        )
+        usual = _usual(thirds)  # models of before tell of more
+        kept = {style: {name: ranges[name] for name in usual} for style, ranges in habits.items()}
+        return cls(styles, thirds, kept)
 
     def level(self, name: str, value: float) -> int:
         """Number of the level of a measured attribute."""
@@ -153,6 +148,11 @@ class Character:
         raise InputError(
             f"the model never saw the style {name}; those it knows are {', '.join(self.styles)}."
         )
+
+
+def _usual(thirds: dict[str, Range]) -> list[str]:
+    """In which attributes the styles of a corpus have habits: of those in which its pieces differ."""
+    return [name for name in HABITS if name in thirds]
 
 
 def _habits(pieces: Sequence[dict[str, float]], names: Sequence[str]) -> dict[str, Range]:

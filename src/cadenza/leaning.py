@@ -1,10 +1,10 @@
-"""Leaning: how a piece is kept near a mood and a style while it is drawn.
+"""Leaning: how a piece is kept near a mood, and to as many players as a style has, while it is drawn.
 
-Both ask that what is measured (see `character`) lies between two values. Of the music so far the same is measured, note
-by note, and the farther it lies off, the more is added to the logits of what would lead there: lower or higher keys,
-softer or louder notes, longer or shorter waits, more or fewer notes at once, the degrees of a minor or major key. So a
-piece leans as much as it needs to, and is left to the network where it is where it should be. Not exact, as the
-network has its say.
+Both ask that what is measured (see `character`) lies between two values; all else of a style the network knows, which
+is told it. Of the music so far the same is measured, note by note, and the farther it lies off, the more is added to the
+logits of what would lead there: lower or higher keys, softer or louder notes, longer or shorter waits, more or fewer
+notes at once, the degrees of a minor or major key. So a piece leans as much as it needs to, and is left to the network
+where it is where it should be. Not exact, as the network has its say.
 
 Source of the key profiles: see `score.estimate_key`.
 """
@@ -39,7 +39,7 @@ FloatArray = NDArray[np.float32]
 # Added to a logit at each of the strengths 1 .. STRONGEST.
 PER_KEY = 0.05  # a semitone
 PER_LOUDNESS = 8.0  # from the softest to the loudest
-PER_QUARTER = 4.0  # of waiting
+PER_QUARTER = 6.0  # of waiting
 PER_PLAYER = 2.0  # of those that have not played yet
 PER_MOMENT = 1.5  # from a note that begins later to one that begins at once
 PER_DEGREE = 1.5  # from one of two keys' profiles to the other
@@ -48,7 +48,8 @@ STRONGEST, AT_FIRST = 4, 2  # strengths, the latter as long as nothing has been 
 LONGEST_WAIT = 1  # quarters; all longer ones count the same, else silence were the shortest way to few notes
 USUAL_WAIT = 0.25  # quarters, as which a note at the same time counts: else chords without end were the way to many notes
 # As if so much had been heard before that lay where it should: else the first chord is far too dense, and calls for silence.
-QUARTERS_BEFORE, MOMENTS_BEFORE, NOTES_BEFORE = 4, 8, 8
+QUARTERS_BEFORE, MOMENTS_BEFORE = 4, 8
+NOTES_BEFORE = 8  # likewise of keys and loudness: else a first note off the register calls for one far on the other side of it
 
 
 @dataclass
@@ -182,7 +183,7 @@ class Leaning:
         ahead = float(fits[own][wanted] - fits[other][rival])
         strength = min(STRONGEST, max(0.0, 1.0 + (MARGIN - ahead) / MARGIN))
         towards = key_profiles()[own][wanted] - key_profiles()[other][rival]
-        strength *= self.pitched / (self.pitched + NOTES_BEFORE)
+        strength *= self.pitched / (self.pitched + NOTES_BEFORE)  # a few notes tell little of a key
         return _of_pitches(PER_DEGREE * strength * towards[np.arange(128) % 12])
 
 

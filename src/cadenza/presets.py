@@ -50,7 +50,7 @@ PRESETS = {
         learning_rate=2e-3,
         minutes=60.0,
         graphs=("int8", "fp32"),
-        sampling={"temperature": 1.0, "min_p": 0.05},
+        sampling={"temperature": 1.0, "min_p": 0.02},
     ),
     "large": Preset(
         "for a GPU, or many hours",

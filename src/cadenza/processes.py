@@ -8,6 +8,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from uuid import uuid4
 
 import torch
@@ -127,7 +128,7 @@ def _sharded(module: nn.Module, device: torch.device, size: int) -> nn.Module:
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(device.type, (size,))
-    # Caches of DTensor keep the mesh to the end, and in torch 2.13 a mesh keeps the connections (see `_part`).
+    # Caches of DTensor keep the mesh to the end, and in torch 2.13 a mesh keeps the connections in a private table (see `_part`).
     atexit.register(getattr(mesh, "_pg_registry", {}).clear)
     # No layer's output is changed in place here, which is what this warning is about.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor", UserWarning)
@@ -150,8 +151,7 @@ def _meet(restarts: int) -> str:
     if size == 1 or dist.is_initialized():
         return start
     # Imported later, its functions would have the connections as default values and keep them for ever.
-    import torch.distributed.nn
-
+    import_module("torch.distributed.nn")
     named = dist.PrefixStore(f"start-{restarts}", store)  # type: ignore[attr-defined]
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=named, rank=rank, world_size=size, timeout=PATIENCE)
