@@ -1,10 +1,10 @@
 """Closing: how the pieces of a corpus end, and how a new one is led to such an end.
 
 A network that has learned for minutes hardly ever ends on the tonic, or on a longer note than those before. How often the pieces
-that it learned from do is easily counted: by how much more often than elsewhere a length or a wait comes in the last bar in which
-notes begin, and a degree of the key among the notes that sound to the end. The logarithm of that, times STRENGTH, is added to the network's logits in a new
-piece's last bar (Bayes' rule, as if the bar told nothing of what else the network goes by). What a corpus does not do asks
-for nothing.
+that it learned from do is easily counted: by how much more often than elsewhere a length comes in the last bar in which
+notes begin, and a degree of the key among the notes that sound to the end. The logarithm of that, times STRENGTH, is
+added to the network's logits in a new piece's last bar (Bayes' rule, as if the bar told nothing of what else the network
+goes by). What a corpus does not do asks for nothing. When the last note comes, the network knows by itself.
 """
 
 from __future__ import annotations
@@ -46,23 +46,23 @@ LONGEST_HEARD = 4  # quarters of a note that count for the key
 class Endings:
     """Logarithms of how much more often than elsewhere something comes in a last bar.
 
-    degrees (2 x 2 x 12): semitones above the tonic, of notes of the bass and others, in major and in minor keys, of those that sound to the end; lengths (LENGTHS): of notes; waits (LENGTHS): for the next note, or the end.
+    degrees (2 x 2 x 12): semitones above the tonic, of notes of the bass and others, in major and in minor keys, of those
+    that sound to the end; lengths (LENGTHS): of notes.
     """
 
     degrees: tuple[float, ...]
     lengths: tuple[float, ...]
-    waits: tuple[float, ...]
 
     @classmethod
     def of(cls, pieces: Sequence[EventArray], representation: NoteEvents) -> Endings:
         """Of pieces (N, fields) of these events."""
-        counts = [np.zeros((2, DEGREES)), np.zeros((2, LENGTHS)), np.zeros((2, LENGTHS))]
+        counts = [np.zeros((2, DEGREES)), np.zeros((2, LENGTHS))]
         for events in pieces:
             for total, found in zip(counts, _counted(events, representation), strict=True):
                 total += found
-        degrees, lengths, waits = counts
+        degrees, lengths = counts
         apart = degrees.reshape(2, -1, 12)  # of each register and mode, however often it comes
-        return cls(*(_rounded(_more_often(*each).ravel()) for each in (apart, lengths, waits)))
+        return cls(*(_rounded(_more_often(*each).ravel()) for each in (apart, lengths)))
 
     @classmethod
     def mixed(cls, parts: Sequence[Endings], shares: Sequence[float]) -> Endings:
@@ -72,8 +72,8 @@ class Endings:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Endings:
         """Inverse of `asdict`; raises ValueError, KeyError or TypeError if it is damaged."""
-        found = cls(*(tuple(map(float, data[name])) for name in ("degrees", "lengths", "waits")))
-        if [len(part) for part in astuple(found)] != [DEGREES, LENGTHS, LENGTHS]:
+        found = cls(*(tuple(map(float, data[name])) for name in ("degrees", "lengths")))
+        if [len(part) for part in astuple(found)] != [DEGREES, LENGTHS]:
             raise ValueError("parts are missing")
         if not np.isfinite(np.concatenate(astuple(found))).all():
             raise ValueError("parts are no numbers")
@@ -81,13 +81,12 @@ class Endings:
 
 
 def _counted(events: EventArray, representation: NoteEvents) -> tuple[NDArray[np.float64], ...]:
-    """How often each degree (2, DEGREES), length and wait (2, LENGTHS) comes elsewhere, and at the end, of a piece."""
+    """How often each degree (2, DEGREES) and length (2, LENGTHS) comes elsewhere, and at the end, of a piece."""
     step = np.cumsum(events[:, ONSET].astype(np.int64))
     bar = bars_of(events, representation.steps_per_quarter).number_of(step)
     pitched = np.flatnonzero(_is_pitched(events[:, KIND]))
     if not len(pitched):
-        return np.zeros((2, DEGREES)), np.zeros((2, LENGTHS)), np.zeros((2, LENGTHS))
-    is_last = (bar == bar[pitched[-1]]).astype(np.int64)
+        return np.zeros((2, DEGREES)), np.zeros((2, LENGTHS))
     steps = representation.durations[events[pitched, DURATION]]
     pitch = events[pitched, PITCH].astype(np.int64)
     heard = np.minimum(steps, LONGEST_HEARD * representation.steps_per_quarter)
@@ -95,15 +94,10 @@ def _counted(events: EventArray, representation: NoteEvents) -> tuple[NDArray[np
     bars = np.flatnonzero(np.diff(bar[pitched], prepend=-1))
     bass = np.minimum.reduceat(pitch, bars).mean() + BASS
     degree = 24 * (pitch > bass) + 12 * mode + (pitch - tonic) % 12
-    last = is_last[pitched]
+    is_last = (bar[pitched] == bar[pitched[-1]]).astype(np.int64)
     end = step[pitched] + steps
     sounds_to_the_end = (end >= end.max() - 1).astype(np.int64)
-    waits = np.concatenate([pitched[pitched > 0], [len(events) - 1]])  # the notes, and the end
-    return (
-        _table(sounds_to_the_end, degree, DEGREES),
-        _table(last, _digits(steps), LENGTHS),
-        _table(is_last[waits - 1], _digits(events[waits, ONSET]), LENGTHS),
-    )
+    return _table(sounds_to_the_end, degree, DEGREES), _table(is_last, _digits(steps), LENGTHS)
 
 
 def _table(is_last: NDArray[Any], value: NDArray[Any], size: int) -> NDArray[np.float64]:
@@ -143,7 +137,7 @@ class Closing:
 
     def __init__(self, endings: Endings, representation: NoteEvents) -> None:
         self.representation = representation
-        self.degrees, self.lengths, self.waits = (
+        self.degrees, self.lengths = (
             (STRENGTH * np.array(part)).astype(np.float32) for part in astuple(endings)
         )
         self.heard = np.zeros(12)
@@ -183,17 +177,11 @@ class Closing:
 
     def tilt(self, event_field: int, kind: int) -> FloatArray | None:
         """What to add to the logits of a field of an event in the last bar; None adds nothing."""
-        if event_field == ONSET:
-            return self._waits
         if not FIRST_INSTRUMENT <= kind < FIRST_KIT:
             return None
         if event_field == DURATION:
             return self._lengths
         return self._pitches() if event_field == PITCH and self.heard.any() else None
-
-    @cached_property
-    def _waits(self) -> FloatArray:
-        return self.waits[_digits(np.arange(self.representation.max_onset + 1))]
 
     @cached_property
     def _lengths(self) -> FloatArray:
