@@ -1,8 +1,6 @@
 """Prints the lowest versions that `pyproject.toml` allows, as constraints for pip.
 
-    python tools/floors.py > floors.txt && pip install --constraint floors.txt '.[train,web,audio]'
-
-torch is left out: its oldest builds for each system are not to be had everywhere.
+python tools/floors.py > floors.txt && pip install --constraint floors.txt '.[train,web,audio]'
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ import tomllib
 from pathlib import Path
 
 EXTRAS = ("train", "web", "audio")
-NOT_PINNED = ("torch",)
 
 
 def floors(project: Path) -> list[str]:
@@ -24,7 +21,7 @@ def floors(project: Path) -> list[str]:
     ]
     pairs = [re.fullmatch(r"([\w-]+)>=([\d.]+)", each) for each in wanted]
     assert all(pairs), "every dependency has a floor"
-    return [f"{pair[1]}=={pair[2]}" for pair in pairs if pair and pair[1] not in NOT_PINNED]
+    return [f"{pair[1]}=={pair[2]}" for pair in pairs if pair]
 
 
 if __name__ == "__main__":

@@ -70,10 +70,8 @@ class Processes:
             return module
         if self.shard:
             return _sharded(module, device, self.size)
-        # What it is to be called instead, torch 2.10 does not know.
-        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
         return nn.parallel.DistributedDataParallel(
-            module, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False
+            module, device_ids=[device] if device.type == "cuda" else None, forward_sync_buffers=False
         )
 
     def whole(self, tensor: Tensor) -> Tensor:
@@ -128,8 +126,8 @@ def _sharded(module: nn.Module, device: torch.device, size: int) -> nn.Module:
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(device.type, (size,))
-    # Caches of DTensor keep the mesh to the end, and in torch 2.13 a mesh keeps the connections in a private table (see `_part`).
-    atexit.register(getattr(mesh, "_pg_registry", {}).clear)
+    # Caches of DTensor keep the mesh to the end, and a mesh keeps the connections in a private table (see `_part`).
+    atexit.register(mesh._pg_registry.clear)
     # No layer's output is changed in place here, which is what this warning is about.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor", UserWarning)
     for layers in [part for part in module.modules() if isinstance(part, nn.ModuleList)]:
