@@ -91,9 +91,8 @@ def test_pieces_by_a_network_that_knows_nothing_tend_to_such_ends() -> None:
             grammar.closing = closing and closing.copy()
             score = NOTES.decode(drawn(grammar, NOTES, seed))
             last = score.notes[score.notes["onset"] >= 4 * NOTES.steps_per_quarter]
-            found += int(
-                ((last["duration"] >= 4) & (last["duration"] < 16)).sum()
-            )  # as all but the last ones have
+            # As all notes but the last ones are.
+            found += int(((last["duration"] >= 4) & (last["duration"] < 16)).sum())
         return found
 
     assert short_notes_in_last_bars(Closing(ENDINGS, NOTES)) < 0.5 * short_notes_in_last_bars(None)

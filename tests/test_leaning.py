@@ -74,10 +74,10 @@ def test_one_note_off_calls_for_little(level: int) -> None:
         assert np.ptp(strong) > 2 * np.ptp(weak), name
 
 
-def test_where_a_mood_is_met_nothing_is_added() -> None:
-    leaning = _leaning({"register": (-np.inf, 70.0), "texture": (-np.inf, 9.0), "density": (-np.inf, 9.0)})
+def test_between_two_limits_nothing_is_added() -> None:
+    leaning = _leaning({"register": (50.0, 70.0), "texture": (0.0, 9.0), "density": (0.0, 9.0)})
     for _ in range(4):
-        leaning.advance(12, PIANO, 50, 8, 12)
+        leaning.advance(12, PIANO, 60, 8, 12)
     tilts = [leaning.tilt(PITCH, PIANO), leaning.tilt(ONSET, PIANO)]
     assert [float(np.abs(tilt).sum()) for tilt in tilts if tilt is not None] == [0.0, 0.0]
 
@@ -94,6 +94,11 @@ def test_a_full_first_chord_calls_for_no_silence() -> None:
         assert bar == quarter  # however dense it is, silence is not the way
         found.append(float(quarter - tilt[3]))
     assert found[1] < found[-1]
+    between = _leaning({"density": (2.0, 4.0), "texture": (1.5, 2.5)})
+    for pitch in (72, 67, 64, 60):
+        between.advance(0, PIANO, pitch, 8, 12)
+    tilt = between.tilt(ONSET, PIANO)
+    assert tilt is not None and tilt[12] - tilt[3] < 6
 
 
 def test_a_mode_leans_to_what_tells_it_from_the_other() -> None:

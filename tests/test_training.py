@@ -369,7 +369,7 @@ from cadenza import TrainingOptions, training
 def threads_of_gloo():
     found = []
     for path in Path("/proc/self/task").glob("*/comm"):
-        with contextlib.suppress(OSError):  # it has ended
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
             found.append(path.read_text().strip())
     return [name for name in found if "gloo" in name]
 

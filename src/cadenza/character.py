@@ -27,10 +27,8 @@ from cadenza.errors import InputError
 from cadenza.moods import LEVELS, MOODS
 from cadenza.score import DEFAULT_QPM, DRUM_KIT, Score, estimate_key, nearest_steps
 
-HABITS = (
-    "players",
-    "tempo",
-)  # what a style has to be held to; the rest the network knows, which is told the style
+# What a style has to be held to; the rest the network knows, which is told the style.
+HABITS = ("players", "tempo")
 MOMENTS_PER_QUARTER = 12  # notes to which the same one is nearest begin at once
 Range = tuple[float, float]
 _LEVEL_OF = {word: (name, n) for name, words in LEVELS.items() for n, word in enumerate(words) if word}
