@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from benchmarks import tutorial
 from benchmarks.tutorial import exit_code, require, say
-from cadenza.composer import BATCH, Composer
+from cadenza.composer import Composer
 from cadenza.corpus import Corpus, Piece, scan
 from cadenza.errors import CadenzaError, InputError
 from cadenza.events import NoteEvents
@@ -41,6 +41,7 @@ from cadenza.midi import read_midi
 from cadenza.model_folder import WEIGHTS
 from cadenza.options import ComposeOptions
 from cadenza.runtime import Stepper
+from cadenza.sampling import PLACES
 from cadenza.score import instrument_name, pitch_name
 from cadenza.vocabulary import FIRST_KIT, instrument_of_kind
 
@@ -281,7 +282,7 @@ def composing(bench: Bench) -> list[Row]:
     rows = []
     for batch, peers in (
         (1, [Contender("Keras predict, note by note", lambda: _predict(network, window), peer=True)]),
-        (BATCH, []),
+        (PLACES, []),
     ):
         contenders = [
             Contender(_side_by_side(batch), partial(_compose, composer, batch, seeds)),
@@ -335,13 +336,15 @@ def _rules_alone(composer: Composer, batch: int) -> Callable[[], float]:
 def _graphs_alone(composer: Composer, batch: int) -> Callable[[], float]:
     """Runs the graphs of a step on events of nothing."""
     model, schema = composer.graph, composer.representation.schema
-    steps = Stepper(model, model.initial_state(batch), np.zeros((batch, model.width), np.float32))
-    columns = [[0] * (len(schema.fields) + len(schema.context))] * batch
+    columns = len(schema.fields) + len(schema.context)
+    x, logits, state = model.advance(np.zeros((1, 1, columns), np.int64), model.initial_state(1))
+    steps = Stepper(model, state, x[:, -1], logits[:, -1], batch)
+    nothing = [[0] * columns] * batch
     known = [[[0] * (1 + len(schema.context_after(k)))] * batch for k in range(len(schema.fields) - 1)]
 
     def work() -> float:
         for _ in range(100):
-            steps.advance(columns)
+            steps.advance(nothing)
             for k, facts in enumerate(known, 1):
                 steps.field_logits(k, facts)
         return 100 * batch

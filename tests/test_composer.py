@@ -17,6 +17,7 @@ from cadenza.model_folder import CONFIG, INDEX, REPRESENTATION, WEIGHTS, write_s
 from cadenza.originality import Index
 from cadenza.presets import ARCHITECTURES
 from cadenza.score import bar_lines, until
+from cadenza.tasks import NewPiece
 from music import tune
 
 KINDS = (*ARCHITECTURES, "tokens")
@@ -220,21 +221,18 @@ def test_drums_alone_are_drawn_anew_unless_somebody_asked_for_them(
     models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     composer = Composer.from_pretrained(models["lstm"])
-    draw, attempts = Composer._draw, []
+    score_of, drawn = NewPiece.score, []
 
-    def drums_at_first(self: Composer, order: Any, numbers: Any, attempt: int, *more: Any) -> Any:
-        attempts.append(attempt)
-        found = draw(self, order, numbers, attempt, *more)
-        if attempt > 2:
-            return found
-        return {number: replace(each, score=_for_drums(each.score)) for number, each in found.items()}
+    def drums_at_first(self: NewPiece, *drawing: Any) -> Score:
+        drawn.append(score_of(self, *drawing))
+        return _for_drums(drawn[-1]) if len(drawn) < 3 else drawn[-1]
 
-    monkeypatch.setattr(Composer, "_draw", drums_at_first)
+    monkeypatch.setattr(NewPiece, "score", drums_at_first)
     piece = composer.compose(bars=2, seed=1)
-    assert piece.score.instruments == [0] and attempts == [1, 2, 3]
-    attempts.clear()
-    composer.compose(bars=2, seed=1, instruments="piano")
-    assert attempts == [1]
+    assert piece.score.instruments == [0] and piece.score == drawn[2] != drawn[0]
+    drawn.clear()
+    assert composer.compose(bars=2, seed=1, instruments="piano").score.instruments == [128]
+    assert len(drawn) == 1
 
 
 def _for_drums(score: Score) -> Score:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import pytest
 import torch
 
 from cadenza import ComposeOptions, Composer
-from cadenza.composer import BATCH
 from cadenza.context import bars_of
 from cadenza.controls import (
     SCALES,
@@ -34,7 +34,7 @@ from cadenza.models import ModelConfig, build_model
 from cadenza.presets import ARCHITECTURES
 from cadenza.repertoire import Repertoire
 from cadenza.runtime import GraphModel
-from cadenza.sampling import IntArray, SamplingOptions, generate
+from cadenza.sampling import PLACES, IntArray, SamplingOptions, generate
 from cadenza.score import DRUM_KIT, METRE, Score, bar_lines, instrument_name, make_notes
 from cadenza.tasks import Opening
 from cadenza.training import write_graphs
@@ -324,7 +324,9 @@ def test_whatever_a_network_draws_keeps_to_all_controls(
         return
     options = SamplingOptions(temperature=2.0 if seed % 2 else 1.0, min_p=0.0 if seed % 3 else 0.2)
     random = np.random.default_rng(seed)
-    drawn = [step[0][1] for step in generate(networks[kind], [grammar], EVENTS.schema, options, [random])]
+    candidates = iter([(grammar, random)])
+    take = partial(next, candidates, None)
+    drawn = [step[0][1] for step in generate(networks[kind], take, EVENTS.schema, options)]
     events = np.array(drawn, np.int64)
     _check(controls, events, EVENTS.decode(events))
 
@@ -345,7 +347,7 @@ def test_seconds_are_kept_to_the_nearest_bar(models: dict[str, Path]) -> None:
 def test_a_piece_is_composed_again_from_its_sidecar(models: dict[str, Path], tmp_path: Path) -> None:
     composer = Composer.from_pretrained(models["gru"])
     wishes: dict[str, Any] = {"key": "G major", "tempo": 101.5, "polyphony": 3}
-    pieces = list(composer.compose_many(num=BATCH + 2, bars=3, seed=9, temperature=0.9, **wishes))
+    pieces = list(composer.compose_many(num=PLACES + 2, bars=3, seed=9, temperature=0.9, **wishes))
     for piece in (pieces[1], pieces[-1]):
         sidecar = json.loads(json.dumps(piece.sidecar))
         again = composer.again(sidecar)

@@ -14,7 +14,7 @@ from cadenza.dataset import AugmentedScores, padded_batches, value_counts
 from cadenza.errors import InputError, ModelError
 from cadenza.evaluation import evaluate_graph
 from cadenza.events import NoteEvents
-from cadenza.graph import halved, quantised
+from cadenza.graph import halved
 from cadenza.models import LanguageModel, ModelConfig, build_model
 from cadenza.models.language_model import Dropout
 from cadenza.models.transformer import attention
@@ -138,7 +138,7 @@ def test_exported_graphs_take_events_in_parts_of_any_length(architecture: str, t
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("start", [0, CYCLE - 25], ids=["from the start", "across the clocks' end"])
-def test_a_stepper_equals_the_graphs_also_for_some_of_its_candidates(
+def test_a_stepper_equals_the_graphs_also_when_candidates_leave_and_begin_anew(
     start: int, architecture: str, tmp_path: Path
 ) -> None:
     model = _model(architecture)
@@ -146,26 +146,61 @@ def test_a_stepper_equals_the_graphs_also_for_some_of_its_candidates(
     graph = GraphModel(tmp_path / "graph-fp32", REPRESENTATION.schema)
     events, context = (part.numpy() for part in _batch())
     columns = np.concatenate([events, context], axis=2)
+    told = columns[:1, :20]
 
     def at_first() -> GraphState:
-        state = graph.initial_state(3)
+        state = graph.initial_state(1)
         if "state_clocks" in state:
             state["state_clocks"][:] = start
         return state
 
-    x, _, state = graph.advance(columns[:, :20], at_first())
-    steps, rows = Stepper(graph, state, x[:, -1]), [0, 1, 2]
-    for n in range(20, 40):
-        if n == 30:
-            steps, rows = steps.of([2, 0]), [2, 0]
-        first = steps.advance(columns[rows, n].tolist()).copy()
-        x, expected, _ = graph.advance(columns[:, : n + 1], at_first())
-        np.testing.assert_allclose(first, expected[rows, -1], atol=1e-4)
-        hidden = x[rows, -1]
-        for k in range(1, len(REPRESENTATION.schema.fields)):
-            known = columns[rows, n][:, [k - 1, *_told(k - 1)]]
-            hidden, logits = graph.field_logits(k, hidden, known)
-            np.testing.assert_allclose(steps.field_logits(k, known.tolist()), logits, atol=1e-4)
+    x, logits, state = graph.advance(told, at_first())
+    steps = Stepper(graph, state, x[:, -1], logits[:, -1], 3)
+    rows, begun = [0, 1, 2], [20, 20, 20]  # what each of them is given, and from when on
+    for n in range(20, 45):
+        if n == 27:
+            steps.keep([2, 0])
+            rows, begun = [2, 0], [20, 20]
+        first = steps.advance(columns[rows, n].tolist())
+        if n == 31:
+            steps.restart(1)
+            begun[1] = n + 1
+        for place, (row, since) in enumerate(zip(rows, begun, strict=True)):
+            heard = np.concatenate([told, columns[row : row + 1, since : n + 1]], axis=1)
+            x, expected, _ = graph.advance(heard, at_first())
+            np.testing.assert_allclose(first[place], expected[0, -1], atol=1e-4)
+            hidden = x[:, -1]
+            for k in range(1, len(REPRESENTATION.schema.fields)):
+                known = columns[rows, n][:, [k - 1, *_told(k - 1)]]
+                hidden, wanted = graph.field_logits(k, hidden, known[place : place + 1])
+                found = steps.field_logits(k, known.tolist())
+                np.testing.assert_allclose(found[place], wanted[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_what_is_predicted_for_a_candidate_does_not_depend_on_those_beside_it(
+    architecture: str, precision: str, tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    config = ModelConfig(architecture, width=192, layers=2, head_width=192, heads=6, memory=64)
+    weights = dict(build_model(config, REPRESENTATION.schema).state_dict())
+    write_graphs(tmp_path, weights, asdict(config), REPRESENTATION, (precision,))
+    graph = GraphModel(tmp_path / f"graph-{precision}", REPRESENTATION.schema)
+    events, context = (part.numpy() for part in _batch(8))
+    columns = np.concatenate([events, context], axis=2)
+    x, logits, state = graph.advance(columns[:1, :1], graph.initial_state(1))
+    predicted = []
+    for company in (1, 2, 3, 8):
+        steps, found = Stepper(graph, state, x[:, -1], logits[:, -1], company), []
+        for n in range(1, 40):
+            rows = [k % 8 for k in range(7, 7 + company)]  # the first of them is always the same one
+            found.append(steps.advance(columns[rows, n].tolist())[0].tobytes())
+            for k in range(1, len(REPRESENTATION.schema.fields)):
+                known = columns[rows, n][:, [k - 1, *_told(k - 1)]]
+                found.append(steps.field_logits(k, known.tolist())[0].tobytes())
+        predicted.append(found)
+    assert all(found == predicted[0] for found in predicted)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -200,15 +235,6 @@ def test_before_anything_is_learned_values_are_as_likely_as_they_are_frequent(ar
     model.guess(counts)
     entropy = sum(float(-(c / c.sum() * np.log((c + 1) / (c + 1).sum())).sum()) for c in counts)
     assert evaluate_model(model, events, batches, cpu).nats_per_note < min(fresh - 3, entropy + 3)
-
-
-def test_quantising_is_silent(caplog: pytest.LogCaptureFixture) -> None:
-    from cadenza.graph import build_graphs
-
-    model = _model("lstm")
-    arrays = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    quantised(build_graphs(arrays, asdict(model.config), REPRESENTATION.schema)["head_1"])
-    assert not caplog.records
 
 
 def test_a_memory_that_the_clocks_cannot_count_is_refused() -> None:

@@ -386,16 +386,6 @@ def test_a_full_disk_is_told_and_leaves_what_can_be_used(saved: Any, saves: str,
     _still_usable(saved)
 
 
-def test_a_full_disk_where_graphs_are_made_small_is_told(saved: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*arguments: object, **options: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr("onnxruntime.quantization.quantize_dynamic", full)
-    with pytest.raises(StorageError, match="cannot be written"):
-        saved.finish()
-    _still_usable(saved)
-
-
 # -- damage ---------------------------------------------------------------------------------------
 
 

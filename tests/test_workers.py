@@ -16,10 +16,12 @@ import pytest
 from cadenza import CadenzaError, Composer, InputError, ModelError, Score, composer, scan
 from cadenza.midi import midi_bytes
 from cadenza.model_folder import REPRESENTATION
+from cadenza.sampling import PLACES
 from cadenza.workers import in_processes
 from music import tune
 
 FOREVER = 10**6
+PIECES = PLACES + 2  # which do not all fit side by side
 
 
 @pytest.fixture
@@ -43,10 +45,10 @@ def test_the_pieces_are_the_same_however_many_processes_compose(
     found, heard = [], [list[int](), list[int]()]
     for workers, totals in zip((1, 2), heard, strict=True):
         pieces = Composer.from_pretrained(models["transformer"]).compose_many(
-            prompt=prompt, num=composer.BATCH + 2, bars=4, seed=1, workers=workers, on_events=totals.append
+            prompt=prompt, num=PIECES, bars=4, seed=1, workers=workers, on_events=totals.append
         )
         found.append([(midi_bytes(piece.score), piece.sidecar) for piece in pieces])
-    assert len(found[0]) == composer.BATCH + 2
+    assert len(found[0]) == PIECES
     assert found[0] == found[1]
     assert heard[0][-1] == heard[1][-1] and all(totals == sorted(totals) for totals in heard)
 
@@ -119,7 +121,7 @@ def test_an_error_in_a_process_is_raised_as_it_is(models: dict[str, Path], tmp_p
         if path.name != REPRESENTATION:
             (folder / path.name).symlink_to(path)
     with pytest.raises(ModelError, match=REPRESENTATION):
-        list(opened.compose_many(num=2 * composer.BATCH, bars=2, seed=1, workers=2))
+        list(opened.compose_many(num=PIECES, bars=2, seed=1, workers=2))
 
 
 def test_fewer_than_no_workers_are_refused(models: dict[str, Path], tmp_path: Path) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from cadenza.candidates import Candidate, Line, Standards
 from cadenza.character import parse_mood
 from cadenza.context import UNTOLD
 from cadenza.errors import InputError
@@ -26,15 +25,14 @@ from cadenza.options import ComposeOptions
 from cadenza.originality import Originality
 from cadenza.repertoire import Repertoire
 from cadenza.runtime import GraphModel
-from cadenza.sampling import IntArray, SamplingOptions, generate
-from cadenza.score import DRUM_KIT, Score
+from cadenza.sampling import SamplingOptions, generate
+from cadenza.score import Score
 from cadenza.statistics import describe
-from cadenza.tasks import USES, Task, Told, task_of
+from cadenza.tasks import USES, Task, task_of
 from cadenza.version import __version__
 from cadenza.workers import in_processes, team
 
-BATCH = 8  # candidates composed side by side; what a piece is like may depend on its neighbours
-ATTEMPTS = 8  # at a piece that must be original
+PIECES_AT_ONCE = 32  # at most, that a process composes before it hands them over
 KEEPING_NOTES = ("humanise", "orchestrate")  # the uses that play a user's notes, and add none
 DRAFT_SECONDS = 0.15  # between looks at what is written of a piece
 BARS_WORTH_A_PROCESS = 400  # about where two processes draw level with one, their start included
@@ -42,7 +40,7 @@ BARS_WORTH_A_PROCESS = 400  # about where two processes draw level with one, the
 
 @dataclass(frozen=True)
 class Composition:
-    """A composed score and all that is needed to compose it again, with as many neighbours."""
+    """A composed score and all that is needed to compose it again."""
 
     score: Score
     sidecar: dict[str, Any]
@@ -66,34 +64,24 @@ OnDraft = Callable[[int, Score], None]  # told a piece's number, from 1 on, and 
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A piece that was drawn, and what it shares with those learned from, if anybody can tell."""
-
-    score: Score
-    shared: Originality | None
-
-    @property
-    def notes_shared(self) -> int:
-        """In a row."""
-        return self.shared.notes if self.shared else 0
-
-    @property
-    def is_for_drums(self) -> bool:
-        """Whether nothing else plays."""
-        return len(self.score) > 0 and int(self.score.notes["instrument"].min()) >= DRUM_KIT
-
-
-@dataclass(frozen=True)
 class Order:
-    """Pieces to be composed side by side, from number `first` on; all that it takes beside the model."""
+    """Pieces to be composed side by side; all that it takes beside the model."""
 
-    first: int  # counted from 0
+    numbers: range  # counted from 0
     seed: int
     options: ComposeOptions
     sampling: SamplingOptions
     use: str | None  # what the music is for (see `tasks`)
     file: str | None  # the music's file
     task: Task
+
+    def divided(self, workers: int) -> list[Order]:
+        """The same for so many processes."""
+        parts = workers * -(-len(self.numbers) // (workers * PIECES_AT_ONCE))
+        size = -(-len(self.numbers) // parts)
+        return [
+            replace(self, numbers=self.numbers[at : at + size]) for at in range(0, len(self.numbers), size)
+        ]
 
 
 class Composer:
@@ -150,27 +138,13 @@ class Composer:
         given = {use: piece for use, piece in music.items() if piece is not None}
         if len(given) > 1:
             raise InputError(f"give one of {' and '.join(given)}, not both.")
-        orders = self._orders(options, *next(iter(given.items()), (None, None)))
-        many = options.num * orders[0].task.bars >= BARS_WORTH_A_PROCESS
-        if min(workers, len(orders)) > 1 and many:
+        order = self._order(options, *next(iter(given.items()), (None, None)))
+        workers = min(workers, options.num)
+        if workers > 1 and options.num * order.task.bars >= BARS_WORTH_A_PROCESS:
             fill = partial(_fill, str(self.folder.path.resolve()), self.precision)
-            batches = in_processes(fill, orders, min(workers, len(orders)), on_events)
-            return (piece for batch in batches for piece in batch)
-        return self._compose(orders, on_events, on_draft)
-
-    def _compose(
-        self, orders: Sequence[Order], on_events: Callable[[int], None] | None, on_draft: OnDraft | None
-    ) -> Iterator[Composition]:
-        drawn = 0
-
-        def count(events: int) -> None:
-            nonlocal drawn
-            drawn += events
-            if on_events is not None:
-                on_events(drawn)
-
-        for order in orders:
-            yield from self.fill(order, count, on_draft)
+            parts = in_processes(fill, order.divided(workers), workers, on_events)
+            return (piece for part in parts for piece in part)
+        return self.fill(order, _summed(on_events), on_draft)
 
     def again(self, sidecar: dict[str, Any], music: Music | None = None) -> Composition:
         """Compose the piece of a sidecar once more; raises InputError if that cannot give the same bytes.
@@ -196,12 +170,12 @@ class Composer:
         source = path if music is None else music
         if use is not None and (source is None or use not in USES):
             raise InputError("the piece was made from music that was no file; give it as well.")
-        order = self._orders(options, use, source)[(piece - 1) // BATCH]
+        order = replace(self._order(options, use, source), numbers=range(piece - 1, piece))
         if order.task.digest != made_from.get("digest"):
             raise InputError(
                 "the piece was made from other music; name the file or score that it was made from."
             )
-        return self.fill(order)[(piece - 1) % BATCH]
+        return next(self.fill(order))
 
     def notes_on(self, options: ComposeOptions, use: str | None = None) -> list[str]:
         """What a user should know before composing: what words stand for, what this model cannot do."""
@@ -214,7 +188,7 @@ class Composer:
             notes.append("this model learned from scores, and gives loudness alone; timing stays as it is")
         return notes
 
-    def _orders(self, options: ComposeOptions, use: str | None, music: Music | None) -> list[Order]:
+    def _order(self, options: ComposeOptions, use: str | None, music: Music | None) -> Order:
         seed = secrets.randbelow(2**31) if options.seed is None else options.seed
         sampling = options.sampling(self.folder.sampling)
         if options.original and self.folder.index is None:
@@ -226,9 +200,7 @@ class Composer:
         leaning, votes = self._leaning(options, repertoire), self._votes(options)
         task = task_of(use, music, options, self.representation, repertoire, leaning, votes)
         file = str(music) if isinstance(music, str | Path) else None
-        return [
-            Order(first, seed, options, sampling, use, file, task) for first in range(0, options.num, BATCH)
-        ]
+        return Order(range(options.num), seed, options, sampling, use, file, task)
 
     def _repertoire(self, options: ComposeOptions) -> Repertoire | None:
         """What may be used: of styles that are named, what they use, and of tempi those that suit mood and style."""
@@ -270,67 +242,40 @@ class Composer:
         order: Order,
         count: Callable[[int], None] | None = None,
         on_draft: OnDraft | None = None,
-    ) -> list[Composition]:
-        """Compose the pieces of one order; `count` is told how many events each step brings."""
-        numbers = range(order.first, min(order.first + BATCH, order.options.num))
-        found = self._draw(order, numbers, 1, count, on_draft)
-        self._draw_anew(order, found, count)
-        return [
-            Composition(candidate.score, self._sidecar(candidate, order, number + 1))
-            for number, candidate in found.items()
-        ]
+    ) -> Iterator[Composition]:
+        """Compose the pieces of an order, and yield each as soon as it and those before it are ready; `count` is told
+        how many events each step brings.
 
-    def _draw_anew(
-        self, order: Order, found: dict[int, Candidate], count: Callable[[int], None] | None
-    ) -> None:
-        """Replace candidates for drums alone that nobody asked for, and those that may be memorised, if they must not
-        be, as long as there are any and what is drawn is better."""
-        melodic = self._is_to_have_pitches(order)
+        Drawn anew are pieces for drums alone that nobody asked for, and, where that is asked for, those that may be
+        memorised.
+        """
+        line = Line(order.task, order.numbers, order.seed, self._standards(order))
+        schema, looked = self.representation.schema, time.monotonic()
+        for step in generate(self.graph, line.take, schema, order.sampling, order.task.told):
+            for taken, event in step:
+                line.add(taken, event)
+            if count is not None:
+                count(len(step))
+            if on_draft is not None and order.task.grows and time.monotonic() - looked > DRAFT_SECONDS:
+                for number, score in line.drafts():
+                    on_draft(number + 1, score)
+                looked = time.monotonic()
+            for number, candidate in line.finished():
+                yield Composition(candidate.score, self._sidecar(candidate, order, number + 1))
 
-        def faults(candidate: Candidate) -> tuple[bool, int]:
-            copied = order.options.original and self._may_be_memorised(candidate.shared)
-            return melodic and candidate.is_for_drums, candidate.notes_shared if copied else 0
-
-        for attempt in range(2, ATTEMPTS + 1):
-            faulty = [number for number, each in found.items() if any(faults(each))]
-            if not faulty:
-                return
-            for number, other in self._draw(order, faulty, attempt, count).items():
-                found[number] = min(found[number], other, key=faults)
+    def _standards(self, order: Order) -> Standards:
+        return Standards(
+            judge=lambda new: self._judge(new, order),
+            melodic=self._is_to_have_pitches(order),
+            may_be_memorised=lambda shared: bool(order.options.original) and self._may_be_memorised(shared),
+        )
 
     def _is_to_have_pitches(self, order: Order) -> bool:
         """Whether pieces for drums alone would surprise: nobody asked for any, and most of the corpus is none."""
         options = order.options
         asked = any((order.use, options.style, options.instruments, options.must_play))
-        return not asked and self.folder.is_mostly_pitched
-
-    def _draw(
-        self,
-        order: Order,
-        numbers: Sequence[int],
-        attempt: int,
-        count: Callable[[int], None] | None,
-        on_draft: OnDraft | None = None,
-    ) -> dict[int, Candidate]:
-        """Candidates of these numbers; each attempt gives others."""
-        grammars, told = [order.task.begin(number, order.seed) for number in numbers], order.task.told
-        again = [attempt] if attempt > 1 else []
-        randoms = [np.random.default_rng([order.seed, number, *again]) for number in numbers]
-        stream = generate(self.graph, grammars, self.representation.schema, order.sampling, randoms, told)
-        found: dict[int, Candidate] = {}
-        drafts: Callable[[list[list[list[int]]]], None] | None = None
-        if on_draft is not None and order.task.grows:
-
-            def drafts(pieces: list[list[list[int]]]) -> None:
-                for number, grammar, events in zip(numbers, grammars, pieces, strict=True):
-                    on_draft(number + 1, order.task.score(np.array(events, dtype=np.int64), grammar))
-
-        pieces = _collect(stream, len(numbers), told, count, drafts)
-        for number, grammar, events in zip(numbers, grammars, pieces, strict=True):
-            score = order.task.score(events, grammar)
-            new = order.task.new(events, grammar)
-            found[number] = Candidate(score, self._judge(score if new is None else new, order))
-        return found
+        notes = isinstance(self.representation, NoteEvents)
+        return notes and not asked and self.folder.is_mostly_pitched
 
     def _judge(self, score: Score, order: Order) -> Originality | None:
         """What a piece's new notes share with those learned from; None if nobody can tell, or it has no new ones."""
@@ -374,27 +319,18 @@ def _opened(model: str, precision: str) -> Composer:
 
 def _fill(model: str, precision: str, order: Order, count: Callable[[int], None]) -> list[Composition]:
     """`Composer.fill` in a process of its own."""
-    return _opened(model, precision).fill(order, count)
+    return list(_opened(model, precision).fill(order, count))
 
 
-def _collect(
-    stream: Iterator[list[tuple[int, list[int]]]],
-    batch: int,
-    told: Told | None,
-    count: Callable[[int], None] | None,
-    drafts: Callable[[list[list[list[int]]]], None] | None,
-) -> list[IntArray]:
-    """Events (T, fields) of every candidate, those that were there in front; `count` is told how many each step
-    brings, `drafts` now and then what there is."""
-    opening = [] if told is None else told[0].tolist()
-    pieces: list[list[list[int]]] = [list(opening) for _ in range(batch)]
-    looked = time.monotonic()
-    for events in stream:
-        for candidate, event in events:
-            pieces[candidate].append(event)
-        if count is not None:
-            count(len(events))
-        if drafts is not None and time.monotonic() - looked > DRAFT_SECONDS and all(pieces):
-            drafts(pieces)
-            looked = time.monotonic()
-    return [np.array(piece, dtype=np.int64) for piece in pieces]
+def _summed(on_total: Callable[[int], None] | None) -> Callable[[int], None] | None:
+    """What tells the sum of all that it is told, if anybody is to be told."""
+    if on_total is None:
+        return None
+    total = 0
+
+    def count(more: int) -> None:
+        nonlocal total
+        total += more
+        on_total(total)
+
+    return count

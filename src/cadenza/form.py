@@ -26,7 +26,7 @@ from cadenza.context import ContextTracker, bars_of
 from cadenza.errors import InputError
 from cadenza.events import NoteEvents
 from cadenza.schema import NOT_APPLICABLE
-from cadenza.vocabulary import DURATION, KIND, ONSET, PITCH, SHIFT, EventArray, place, plays
+from cadenza.vocabulary import DURATION, KIND, ONSET, PITCH, SHIFT, EventArray, is_played, place, plays
 
 FREE = "free"  # the form that the network is left to
 LONGEST = 64  # bars, or parts, of a form
@@ -179,7 +179,7 @@ class Reprise:
             self._look(at, at.now, at.max_onset)
         elif field == KIND:
             self._look(at, at.now + event[ONSET], 0)
-        if self.is_new and field == PITCH and plays(event[KIND]) and at.expected is not None:
+        if self.is_new and field == PITCH and is_played(event[KIND]) and at.expected is not None:
             return at.expected[PITCH], self.pull
         if self.meant is None or field == SHIFT:
             return None
@@ -217,6 +217,6 @@ class Reprise:
             event = at.events[n]
             if at.steps[n] >= until:
                 return
-            if plays(event[KIND]) and place(at.steps[n], event[KIND], event[PITCH]) > heard:
+            if is_played(event[KIND]) and place(at.steps[n], event[KIND], event[PITCH]) > heard:
                 self.meant, self.later = event, at.steps[n] - step
                 return

@@ -45,7 +45,7 @@ from cadenza.vocabulary import (
     VELOCITY,
     EventArray,
     bar_steps,
-    plays,
+    is_played,
     tempo_level,
     tempo_of,
 )
@@ -211,7 +211,7 @@ class NoteGrammar:
             return self._kinds(event[ONSET])
         if field == PITCH:
             return self._pitches(event[ONSET], kind) if kind < REST_KIND else None
-        if not FIRST_INSTRUMENT <= kind < REST_KIND:
+        if not is_played(kind):
             return None
         if field == DURATION:
             return self._durations(event[ONSET], kind) if kind < FIRST_KIT else None
@@ -389,7 +389,7 @@ class NoteGrammar:
                 self.limits.new_bar(self.at.bar_start < self.not_before)
             if self.repetition is not None:
                 self.repetition.new_bar()
-        if FIRST_INSTRUMENT <= kind < REST_KIND:
+        if is_played(kind):
             if self.repetition is not None:
                 self.repetition.add(self.at.now - self.at.bar_start, kind, pitch)
             end = self.at.now + self._steps(event)
@@ -400,9 +400,9 @@ class NoteGrammar:
             self.tempo = pitch
         if self.leaning is not None:
             self.leaning.advance(
-                event[ONSET], kind, pitch, event[VELOCITY], self._steps(event) if plays(kind) else 0
+                event[ONSET], kind, pitch, event[VELOCITY], self._steps(event) if is_played(kind) else 0
             )
-        if self.closing is not None and plays(kind):
+        if self.closing is not None and is_played(kind):
             self.closing.advance(kind, pitch, self._steps(event), self.at.bar_number)
         if self.to_open and kind == self.to_open[0]:
             del self.to_open[0]

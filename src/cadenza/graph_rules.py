@@ -12,9 +12,8 @@ from collections.abc import Iterator, Set
 
 MOST_PARTS = 20_000  # nodes and weights, far above those of the largest preset
 OPERATORS = frozenset(
-    "Add Attention Cast Concat DequantizeLinear DynamicQuantizeLinear DynamicQuantizeLSTM GRU Gather Gelu Gemm Identity "
-    "LSTM LayerNormalization MatMul MatMulInteger Mul ReduceSum Reshape RotaryEmbedding Shape Split Squeeze "
-    "Transpose".split()
+    "Add Cast Concat Gather Gelu Gemm Identity LayerNormalization MatMul MatMulNBits Mul Reshape RotaryEmbedding Shape "
+    "Sigmoid Softmax Split Sub Tanh Transpose".split()
 )
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
 

@@ -31,7 +31,7 @@ from cadenza.vocabulary import (
     PITCH,
     REST_KIND,
     VELOCITY,
-    plays,
+    is_played,
 )
 
 FloatArray = NDArray[np.float32]
@@ -93,7 +93,7 @@ class Leaning:
     def advance(self, onset: int, kind: int, pitch: int, velocity: int, duration: int) -> None:
         """Take note of an event."""
         self.steps += onset
-        if not plays(kind):
+        if not is_played(kind):
             return
         self.notes += 1
         self.moments += self.steps != self.last_moment
@@ -114,7 +114,7 @@ class Leaning:
             return self._loudness * self._strength("loudness", self.velocity, self.notes, NOTES_BEFORE)
         if event_field == KIND and (self.favoured or "players" in self.aims):
             return self._entries()
-        if event_field == PITCH and plays(kind) and kind < FIRST_KIT:
+        if event_field == PITCH and is_played(kind) and kind < FIRST_KIT:
             return self._keys()
         return None
 

@@ -35,7 +35,7 @@ from cadenza.sampling import SamplingOptions
 from cadenza.score import GM_INSTRUMENTS
 from cadenza.tokens import NotesAndChords, checked_name
 
-FORMAT_VERSION = 10
+FORMAT_VERSION = 11
 CONFIG, REPRESENTATION, WEIGHTS = "config.json", "representation.json", "model.safetensors"
 INDEX, SUMS = "originality.safetensors", "SHA256SUMS"
 LOG, CURVE, CARD, STATE = "training-log.jsonl", "loss.svg", "README.md", "training-state.safetensors"

@@ -40,7 +40,7 @@ class GraphModel:
         self.inputs = {i.name: i.shape for i in self.trunk.get_inputs()}
         self.outputs = {output.name: output.shape for output in self.trunk.get_outputs()}
         self.state_shapes = {name: shape for name, shape in self.inputs.items() if name.startswith("state_")}
-        self.rings = [name for name in self.state_shapes if f"{name}_and_new" in self.outputs]
+        self.rings = [name for name in self.state_shapes if f"{name}_new" in self.outputs]
         self.replaced = [name for name in self.state_shapes if f"{name}_after" in self.outputs]
         self._check(schema)
         self.width = int(self.outputs["x"][-1])
@@ -69,9 +69,9 @@ class GraphModel:
         placed = {"cos", "sin", "mask"} if self.rings else set()
         _require(set(self.inputs) == {"columns", *placed, *self.state_shapes})
         _require((len(self.inputs["columns"]), self.inputs["columns"][-1]) == (3, n_columns))
-        after = [*(f"{name}_after" for name in self.replaced), *(f"{name}_and_new" for name in self.rings)]
+        after = [*(f"{name}_after" for name in self.replaced), *(f"{name}_new" for name in self.rings)]
         _require(set(self.outputs) == {"x", "logits", *after} and len(after) == len(self.state_shapes))
-        for names, n_axes in ((self.replaced, 3), (self.rings, 4)):
+        for names, n_axes in ((self.replaced, 2), (self.rings, 4)):
             shapes = [self.state_shapes[name] for name in names]
             _require(all(shape == shapes[0] and len(shape) == n_axes for shape in shapes))
         room = 0
@@ -106,6 +106,9 @@ class GraphModel:
         state after the last event. The state passed is used up: where it keeps what the last events left,
         that of the new ones is written into it.
         """
+        if self.replaced and columns.shape[1] > 1:  # which go on from event to event
+            x, logits, _ = zip(*(self.advance(part, state) for part in _events(columns)), strict=True)
+            return np.concatenate(x, axis=1), np.concatenate(logits, axis=1), state
         placed, slots = (
             self.positions.place(columns, state) if self.positions else ({}, np.empty(0, np.int64))
         )
@@ -113,7 +116,7 @@ class GraphModel:
         found = dict(zip(self.outputs, self._run(self.trunk, list(self.outputs), feed), strict=True))
         state |= {name: found[f"{name}_after"] for name in self.replaced}
         for name in self.rings:
-            state[name][:, :, slots] = found[f"{name}_and_new"][:, :, -len(slots) :]
+            state[name][:, :, slots] = found[f"{name}_new"][:, :, -len(slots) :]
         shape = (*columns.shape[:2], -1)
         return found["x"].reshape(shape), found["logits"].reshape(shape), state
 
@@ -146,40 +149,53 @@ class GraphModel:
             raise _unusable(self.folder) from error
         return found
 
-    def rows(self, state: GraphState, which: Sequence[int]) -> GraphState:
-        """The state of these of its candidates, of one several times if it is named so."""
-        axes = {name: shape.index("B") for name, shape in self.state_shapes.items()}
-        return {name: np.take(part, which, axis=axes.get(name, 0)) for name, part in state.items()}
-
 
 class Stepper:
-    """Goes on event by event from a state, which it copies, for some candidates side by side.
+    """Goes on event by event for candidates side by side, all of which begin where one piece has come to.
 
     The same as `GraphModel.advance` and `field_logits`, but every array stays in its place, which saves half
     of the time of small networks. What is returned is valid until the next call of the same method.
 
-    x (B, width) is what `advance` gave for the last event.
+    start: the state of one candidate, and the hidden vector x (1, width) and the logits (1, size) of the event
+    after it, as `advance` gave them.
     """
 
-    def __init__(self, model: GraphModel, state: GraphState, x: FloatArray) -> None:
-        self.model, self.state = model, {name: part.copy() for name, part in state.items()}
-        batch = len(x)
-        self.replaced = _side_by_side(self.state, model.replaced)
+    def __init__(
+        self, model: GraphModel, start: GraphState, x: FloatArray, logits: FloatArray, candidates: int
+    ) -> None:
+        self.model = model
+        self.start = {"x": x, "logits": logits, **{name: start[name] for name in model.state_shapes}}
+        self.slot = 0
+        if model.positions:
+            self.start["clocks"] = start["state_clocks"]
+            self.start["mask"] = model.positions.mask(start, 1)
+            self.slot = int(start["state_clocks"][0, ORDER]) - 1
+        self.first_slot = self.slot
+        self._bind({name: self._of([0] * candidates, name, part) for name, part in self.start.items()})
+
+    def _of(self, rows: Sequence[int], name: str, part: NDArray[Any]) -> NDArray[Any]:
+        """What an array says of these candidates."""
+        return np.take(part, rows, axis=self._axis(name))
+
+    def _axis(self, name: str) -> int:
+        return self.model.state_shapes.get(name, ["B"]).index("B")
+
+    def _bind(self, kept: dict[str, NDArray[Any]]) -> None:
+        model, batch = self.model, len(kept["x"])
+        self.kept = kept
+        self.replaced = _side_by_side(kept, model.replaced)
         self.after = np.zeros_like(self.replaced)
-        self.rings = _side_by_side(self.state, model.rings)
-        self.rings_and_new = np.concatenate([self.rings, self.rings[:, :, :, :1]], axis=3)
+        self.rings = _side_by_side(kept, model.rings)
+        self.new = np.zeros_like(self.rings[:, :, :, :1])
         arrays: dict[str, NDArray[Any]] = {
             "columns": np.zeros((batch, 1, model.inputs["columns"][-1]), np.int64),
-            "x": np.array(x, np.float32),
-            "logits": np.zeros((batch, model.outputs["logits"][-1]), np.float32),
-            **{name: self.state[name] for name in model.state_shapes},
+            **{name: part for name, part in kept.items() if name != "clocks"},
             **{f"{name}_after": part for name, part in zip(model.replaced, self.after, strict=True)},
-            **{f"{name}_and_new": part for name, part in zip(model.rings, self.rings_and_new, strict=True)},
+            **{f"{name}_new": part for name, part in zip(model.rings, self.new, strict=True)},
         }
         if model.positions:
             for name in ("cos", "sin"):
                 arrays[name] = np.zeros((batch, 1, len(model.positions.periods)), np.float32)
-            arrays["mask"] = model.positions.mask(state, 1)
         self.arrays = arrays
         self.trunk = _Bound(model.trunk, arrays, model.folder)
         self.heads = []
@@ -200,13 +216,14 @@ class Stepper:
         """Logits (B, size) of the first field of the events after these (B, fields + context fields)."""
         arrays, positions = self.arrays, self.model.positions
         arrays["columns"][:, 0] = columns
-        slot = positions.step(arrays, self.state) if positions else 0
+        if positions:
+            positions.step(arrays, self.kept["clocks"])
         self.trunk.run()
         self.replaced[...] = self.after
         if positions:
-            self.state["state_used"][:, slot] = True
-            arrays["mask"][..., slot] = 0
-            self.rings[:, :, :, slot] = self.rings_and_new[:, :, :, -1]
+            self.slot = (self.slot + 1) % positions.memory
+            arrays["mask"][..., self.slot] = 0
+            self.rings[:, :, :, self.slot] = self.new[:, :, :, 0]
         return arrays["logits"]
 
     def field_logits(self, k: int, columns: Sequence[Sequence[int]]) -> FloatArray:
@@ -219,17 +236,34 @@ class Stepper:
         head.run()
         return head.arrays["logits"]
 
-    def of(self, rows: Sequence[int]) -> Stepper:
-        """One for these of the candidates, of one several times if it is named so."""
-        return Stepper(self.model, self.model.rows(self.state, rows), self.arrays["x"][list(rows)])
+    def restart(self, row: int) -> None:
+        """Let this candidate begin anew, which the logits that `advance` returned last then tell."""
+        shift = self.slot - self.first_slot  # so that the slot that is overwritten next is its oldest, too
+        for name, part in self.start.items():
+            place = (slice(None),) * self._axis(name) + (row,)
+            found = np.take(part, 0, axis=self._axis(name))
+            if name in self.model.rings:
+                found = np.roll(found, shift, axis=1)
+            elif name == "mask":
+                found = np.append(np.roll(found[..., :-1], shift, axis=-1), found[..., -1:], axis=-1)
+            self.kept[name][place] = found
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these candidates alone."""
+        self._bind({name: self._of(rows, name, part) for name, part in self.kept.items()})
 
 
-def _side_by_side(state: GraphState, names: Sequence[str]) -> NDArray[Any]:
-    """These parts of the state, of one shape, as one new array (parts, ...), of which the state then has views."""
+def _events(columns: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Each event (B, 1, columns) of some in a row."""
+    return np.split(columns, columns.shape[1], axis=1)
+
+
+def _side_by_side(arrays: dict[str, NDArray[Any]], names: Sequence[str]) -> NDArray[Any]:
+    """These arrays, of one shape, as one new array (names, ...), of which they then are views."""
     together = (
-        np.stack([state[name] for name in names]) if names else np.zeros((0,) * 5, np.float32)
+        np.stack([arrays[name] for name in names]) if names else np.zeros((0,) * 5, np.float32)
     )  # as many axes as rings have
-    state.update(zip(names, together, strict=True))
+    arrays.update(zip(names, together, strict=True))
     return together
 
 
@@ -292,16 +326,14 @@ class _Positions:
         state["state_clocks"] = now[:, -1]
         return now
 
-    def step(self, arrays: dict[str, NDArray[Any]], state: GraphState) -> int:
-        """As `place` for one event (B, 1, columns) whose mask is known, in place; the slot it goes to."""
-        now = state["state_clocks"]
+    def step(self, arrays: dict[str, NDArray[Any]], now: NDArray[np.float64]) -> None:
+        """As `place` for one event (B, 1, columns) whose slot and mask are known; `now` (B, 2) moves on in place."""
         now[:, ORDER] += 1
         if self.clock is not None:
             now[:, TIME] += np.maximum(arrays["columns"][:, 0, self.clock], 0)
         angles = self.angles(now)
         np.cos(angles, out=arrays["cos"][:, 0])
         np.sin(angles, out=arrays["sin"][:, 0])
-        return int(now[0, ORDER] - 1) % self.memory
 
     def angles(self, now: NDArray[np.float64]) -> FloatArray:
         """By which to turn each pair (..., pairs) when the clocks are at `now` (..., 2)."""

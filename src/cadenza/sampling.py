@@ -6,8 +6,9 @@ drawing by the highest sum of logit and noise, Gumbel 1954 and Maddison et al. 2
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
@@ -20,6 +21,7 @@ from cadenza.schema import NEVER, NOT_APPLICABLE, Schema
 
 IntArray = NDArray[np.int64]
 
+PLACES = 8  # of candidates side by side; with more, what they remember does not fit into a core's cache
 _TINY = np.finfo(np.float32).tiny
 _COLDEST = (
     1e-6  # temperature; below it the likeliest value is taken, as logits divided by less would overflow
@@ -134,68 +136,97 @@ class Noise:
     def next(self) -> FloatArray:
         """Numbers (B, size) for one event of every candidate."""
         if self.event == self.EVENTS:
-            self._refill()
+            self.event = 0
+            for row in range(len(self.randoms)):
+                self._fill(row)
         self.event += 1
         return self.block[self.event - 1]
+
+    def restart(self, row: int, random: np.random.Generator) -> None:
+        """Give this candidate another generator, from whose first numbers it goes on."""
+        self.randoms[row] = random
+        self._fill(row)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these candidates alone."""
         self.randoms = [self.randoms[row] for row in rows]
         self.block = self.block[:, rows]
 
-    def _refill(self) -> None:
-        """-log(-log(u)), in place, for u from above 0 to below 1."""
-        shape = self.block[:, 0].shape
-        for row, random in enumerate(self.randoms):
-            self.block[:, row] = random.random(shape, np.float32)
-        np.maximum(self.block, _TINY, out=self.block)
+    def _fill(self, row: int) -> None:
+        """-log(-log(u)) for u from above 0 to below 1, in what is left of the block."""
+        left = self.block[self.event :, row]
+        found = self.randoms[row].random(left.shape, np.float32)
+        np.maximum(found, _TINY, out=found)
         for _ in range(2):
-            np.log(self.block, out=self.block)
-            np.negative(self.block, out=self.block)
-        self.event = 0
+            np.log(found, out=found)
+            np.negative(found, out=found)
+        left[...] = found
+
+
+Candidate = tuple[Grammar, np.random.Generator]
 
 
 def generate(
     model: GraphModel,
-    grammars: Sequence[Grammar],
+    take: Callable[[], Candidate | None],
     schema: Schema,
     options: SamplingOptions,
-    randoms: Sequence[np.random.Generator],
     told: tuple[IntArray, IntArray] | None = None,
+    places: int = PLACES,
 ) -> Iterator[list[tuple[int, list[int]]]]:
-    """Yield (candidate, event) of all candidates that are not done yet, event by event.
+    """Yield (number, event) of every candidate that is being drawn, event by event.
 
-    grammars, randoms: one for each candidate. told: events and context (T, ...) that are there already,
-    which all grammars have advanced over; without them a piece begins.
+    take: the next candidate, or None if there is none by now; they are numbered from 0 as they are taken. As soon as a
+    grammar is done, or whoever gets the events says so, another candidate has its place. What is drawn for one does
+    not depend on those beside it. told: events and context (T, ...) that are there already, which all grammars have
+    advanced over; without them a piece begins.
     """
-    noise = Noise(randoms, sum(field.size for field in schema.fields))
-    playing = list(range(len(grammars)))
+    found = list(itertools.islice(iter(take, None), places))
+    if not found:
+        return
+    playing, count = list(enumerate(found)), len(found)
+    by_field = [replace(options, min_p=0.0) if field.spread else options for field in schema.fields]
+    noise = Noise([random for _, random in found], sum(field.size for field in schema.fields))
+    steps, logits = _start(model, schema, told, count)
+    while True:
+        grammars = [grammar for _, (grammar, _) in playing]
+        events, contexts = _next_events(steps, grammars, logits, schema, noise.next(), by_field)
+        for grammar, event in zip(grammars, events, strict=True):
+            grammar.advance(event)
+        yield [(number, event) for (number, _), event in zip(playing, events, strict=True)]
+        columns = [event + context for event, context in zip(events, contexts, strict=True)]
+        begun: list[int] = []
+        kept: list[int] = []
+        for row, (_, (grammar, _)) in enumerate(playing):
+            if grammar.done and (candidate := take()) is not None:
+                begun.append(len(kept))
+                playing[row] = (count, candidate)
+                count += 1
+            elif grammar.done:
+                continue
+            kept.append(row)
+        if not kept:
+            return
+        if len(kept) < len(playing):
+            playing, columns = [playing[row] for row in kept], [columns[row] for row in kept]
+            steps.keep(kept)
+            noise.keep(kept)
+        logits = steps.advance(columns)
+        for row in begun:
+            steps.restart(row)
+            noise.restart(row, playing[row][1][1])
+
+
+def _start(
+    model: GraphModel, schema: Schema, told: tuple[IntArray, IntArray] | None, candidates: int
+) -> tuple[Stepper, FloatArray]:
+    """So many candidates after what is there already, and the logits (B, size) of their first field."""
     columns = np.full((1, len(schema.fields) + len(schema.context)), NOT_APPLICABLE, np.int64)
     if told is not None:
         columns = np.concatenate([columns, np.concatenate(told, axis=1)])
-    steps, logits = _start(model, len(playing), columns)
-    by_field = [replace(options, min_p=0.0) if field.spread else options for field in schema.fields]
-    while True:
-        those = [grammars[n] for n in playing]
-        events, contexts = _next_events(steps, those, logits, schema, noise.next(), by_field)
-        for grammar, event in zip(those, events, strict=True):
-            grammar.advance(event)
-        yield list(zip(playing, events, strict=True))
-        keep = [row for row, grammar in enumerate(those) if not grammar.done]
-        if not keep:
-            return
-        if len(keep) < len(playing):
-            events, contexts = [events[row] for row in keep], [contexts[row] for row in keep]
-            playing, steps = [playing[row] for row in keep], steps.of(keep)
-            noise.keep(keep)
-        logits = steps.advance([event + context for event, context in zip(events, contexts, strict=True)])
-
-
-def _start(model: GraphModel, batch: int, columns: IntArray) -> tuple[Stepper, FloatArray]:
-    """Where every candidate begins after these events (T, columns), and the logits (B, size) of its first field."""
     x, logits, state = model.advance_far(columns[None], model.initial_state(1))
-    everyone = [0] * batch
-    return Stepper(model, model.rows(state, everyone), x[everyone, -1]), logits[everyone, -1]
+    steps = Stepper(model, state, x[:, -1], logits[:, -1], candidates)
+    return steps, np.repeat(logits[:, -1], candidates, axis=0)
 
 
 def _next_events(
@@ -227,7 +258,7 @@ def _next_events(
                 zip(everyone, biases, values, strict=True)
             ):
                 if bias is not None:
-                    if bias[value] <= NEVER or not math.isfinite(logits[row, value]):
+                    if bias[value] <= NEVER or not math.isfinite(logits.item(row, value)):
                         raise no_numbers(steps.model)  # of which some always may be drawn
                     event[k] = grammar.taken(k, value)
         if schema.context_after(k):

@@ -103,6 +103,11 @@ def plays(kind: Any) -> NDArray[np.bool_]:
     return np.asarray((kind >= FIRST_INSTRUMENT) & (kind < REST_KIND))
 
 
+def is_played(kind: int) -> bool:
+    """`plays` for a single kind, of which composing asks at every event."""
+    return FIRST_INSTRUMENT <= kind < REST_KIND
+
+
 def place(step: Any, kind: Any, pitch: Any) -> Any:
     """Rank of an event in the order in which events come: by step, kind, and key from high to low."""
     return (step * N_KINDS + kind) * N_PITCH_VALUES - pitch
