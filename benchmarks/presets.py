@@ -74,13 +74,17 @@ def nats_per_note(out: Path, precision: str, pieces: Sequence[Piece]) -> float:
 
 
 def flop_per_event(out: Path) -> float:
-    """Of an event that is learned: six for every weight that is multiplied, attention not counted."""
+    """Of an event that is learned: six for every weight that is multiplied, twelve for every number of the keys that
+    attention sees."""
     from safetensors import safe_open
 
     with safe_open(out / "model.safetensors", "np") as file:
         shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
     multiplied = [shape[0] * shape[1] for name, shape in shapes.items() if is_multiplied(name, len(shape))]
-    return 6.0 * sum(multiplied)
+    network = ModelFolder.open(out).config["model"]
+    attends = network["architecture"] == "transformer"
+    seen = network["layers"] * network["width"] * (network["memory"] + 1) if attends else 0
+    return 6.0 * sum(multiplied) + 12.0 * seen
 
 
 def measure(folder: Path, out: Path, preset: str, model: str, minutes: float) -> dict[str, Any]:

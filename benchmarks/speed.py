@@ -383,10 +383,12 @@ def _names(bench: Bench) -> int:
 def every_control(composer: Composer) -> dict[str, Any]:
     """All options that a piece keeps to or tends to, as far as the model knows them."""
     assert isinstance(composer.representation, NoteEvents)
-    character = composer.folder.character
-    style = character.styles[0] if character.styles else None
-    repertoire = composer.folder.styles[style] if style else composer.folder.repertoire
-    assert repertoire is not None
+    character, whole = composer.folder.character, composer.folder.repertoire
+    assert whole is not None
+    repertoires = {name: composer.folder.styles[name] for name in character.styles}
+    melodic = (name for name, found in repertoires.items() if min(found.kinds) < FIRST_KIT)
+    style = next(melodic, None)
+    repertoire = repertoires[style] if style else whole
     kinds = [kind for kind in repertoire.kinds if kind < FIRST_KIT][:4]
     names = [instrument_name(int(number)) for number in instrument_of_kind(np.array(kinds))]
     low, high = repertoire.pitch_ranges[kinds[0]]

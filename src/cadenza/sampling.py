@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,6 +166,14 @@ class Noise:
 Candidate = tuple[Grammar, np.random.Generator]
 
 
+class _Place(NamedTuple):
+    """A candidate that is being drawn."""
+
+    number: int
+    grammar: Grammar
+    random: np.random.Generator
+
+
 def generate(
     model: GraphModel,
     take: Callable[[], Candidate | None],
@@ -181,40 +189,39 @@ def generate(
     not depend on those beside it. told: events and context (T, ...) that are there already, which all grammars have
     advanced over; without them a piece begins.
     """
-    found = list(itertools.islice(iter(take, None), places))
-    if not found:
+    taken = itertools.count()
+    playing = [_Place(next(taken), *candidate) for candidate in itertools.islice(iter(take, None), places)]
+    if not playing:
         return
-    playing, count = list(enumerate(found)), len(found)
     by_field = [replace(options, min_p=0.0) if field.spread else options for field in schema.fields]
-    noise = Noise([random for _, random in found], sum(field.size for field in schema.fields))
-    steps, logits = _start(model, schema, told, count)
+    noise = Noise([place.random for place in playing], sum(field.size for field in schema.fields))
+    steps, logits = _start(model, schema, told, len(playing))
     while True:
-        grammars = [grammar for _, (grammar, _) in playing]
+        grammars = [place.grammar for place in playing]
         events, contexts = _next_events(steps, grammars, logits, schema, noise.next(), by_field)
         for grammar, event in zip(grammars, events, strict=True):
             grammar.advance(event)
-        yield [(number, event) for (number, _), event in zip(playing, events, strict=True)]
-        columns = [event + context for event, context in zip(events, contexts, strict=True)]
-        begun: list[int] = []
+        yield [(place.number, event) for place, event in zip(playing, events, strict=True)]
         kept: list[int] = []
-        for row, (_, (grammar, _)) in enumerate(playing):
-            if grammar.done and (candidate := take()) is not None:
+        begun: list[int] = []  # among those that are kept
+        for row, place in enumerate(playing):
+            if place.grammar.done:
+                candidate = take()
+                if candidate is None:
+                    continue
+                playing[row] = _Place(next(taken), *candidate)
                 begun.append(len(kept))
-                playing[row] = (count, candidate)
-                count += 1
-            elif grammar.done:
-                continue
             kept.append(row)
         if not kept:
             return
         if len(kept) < len(playing):
-            playing, columns = [playing[row] for row in kept], [columns[row] for row in kept]
+            playing = [playing[row] for row in kept]
             steps.keep(kept)
             noise.keep(kept)
-        logits = steps.advance(columns)
-        for row in begun:
+        logits = steps.advance([events[row] + contexts[row] for row in kept])
+        for row in begun:  # in place of what follows the last event of the one before
             steps.restart(row)
-            noise.restart(row, playing[row][1][1])
+            noise.restart(row, playing[row].random)
 
 
 def _start(
