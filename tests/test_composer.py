@@ -16,6 +16,7 @@ from cadenza.midi import midi_bytes
 from cadenza.model_folder import CONFIG, INDEX, REPRESENTATION, WEIGHTS, write_sums
 from cadenza.originality import Index
 from cadenza.presets import ARCHITECTURES
+from cadenza.sampling import PLACES
 from cadenza.score import bar_lines, until
 from cadenza.tasks import NewPiece
 from music import tune
@@ -215,6 +216,13 @@ def test_every_piece_says_what_it_shares_and_copies_are_drawn_anew(models: dict[
     assert composer.again(original[1].sidecar).score == original[1].score
     humanised = composer.compose(humanise=pieces[1].score, seed=1)
     assert humanised.sidecar["originality"] is None  # its notes are the user's
+
+
+def test_a_piece_is_the_same_alone_as_among_others_whoever_had_its_place_before() -> None:
+    composer = Composer.from_pretrained()  # which composes in int8
+    pieces = list(composer.compose_many(num=PLACES + 6, bars=8, seed=7))
+    for piece in pieces:
+        assert midi_bytes(composer.again(piece.sidecar).score) == midi_bytes(piece.score)
 
 
 def test_drums_alone_are_drawn_anew_unless_somebody_asked_for_them(

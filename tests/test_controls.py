@@ -442,6 +442,9 @@ def test_a_piece_is_composed_again_from_the_same_prompt_alone(
     write_midi(tune(4, bars=2), path)
     with pytest.raises(InputError, match="other music"):
         composer.again(piece.sidecar)
+    path.unlink()
+    with pytest.raises(InputError, match=r"made from .*prompt.mid, which is not there"):
+        composer.again(piece.sidecar)
     of_score = composer.compose(prompt=tune(3, bars=2), bars=2, seed=1)
     assert midi_bytes(composer.again(of_score.sidecar, tune(3, bars=2)).score) == midi_bytes(of_score.score)
     with pytest.raises(InputError, match="was no file"):

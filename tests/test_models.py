@@ -179,7 +179,7 @@ def test_a_stepper_equals_the_graphs_also_when_candidates_leave_and_begin_anew(
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_what_is_predicted_for_a_candidate_does_not_depend_on_those_beside_it(
+def test_what_is_predicted_does_not_depend_on_who_is_beside_a_candidate_nor_on_who_had_its_place(
     architecture: str, precision: str, tmp_path: Path
 ) -> None:
     torch.manual_seed(1)
@@ -191,8 +191,12 @@ def test_what_is_predicted_for_a_candidate_does_not_depend_on_those_beside_it(
     columns = np.concatenate([events, context], axis=2)
     x, logits, state = graph.advance(columns[:1, :1], graph.initial_state(1))
     predicted = []
-    for company in (1, 2, 3, 8):
+    for company, begun in ((1, 1), (2, 1), (3, 1), (8, 1), (8, 30), (8, 97)):
         steps, found = Stepper(graph, state, x[:, -1], logits[:, -1], company), []
+        for n in range(1, begun):
+            steps.advance(columns[range(company), n % 40].tolist())
+        if begun > 1:
+            steps.restart(0)
         for n in range(1, 40):
             rows = [k % 8 for k in range(7, 7 + company)]  # the first of them is always the same one
             found.append(steps.advance(columns[rows, n].tolist())[0].tobytes())

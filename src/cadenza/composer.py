@@ -170,6 +170,8 @@ class Composer:
         source = path if music is None else music
         if use is not None and (source is None or use not in USES):
             raise InputError("the piece was made from music that was no file; give it as well.")
+        if music is None and isinstance(path, str) and not Path(path).exists():
+            raise InputError(f"the piece was made from {path}, which is not there; name that file as well.")
         order = replace(self._order(options, use, source), numbers=range(piece - 1, piece))
         if order.task.digest != made_from.get("digest"):
             raise InputError(

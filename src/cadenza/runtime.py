@@ -165,12 +165,9 @@ class Stepper:
     ) -> None:
         self.model = model
         self.start = {"x": x, "logits": logits, **{name: start[name] for name in model.state_shapes}}
-        self.slot = 0
         if model.positions:
             self.start["clocks"] = start["state_clocks"]
             self.start["mask"] = model.positions.mask(start, 1)
-            self.slot = int(start["state_clocks"][0, ORDER]) - 1
-        self.first_slot = self.slot
         self._bind({name: self._of([0] * candidates, name, part) for name, part in self.start.items()})
 
     def _of(self, rows: Sequence[int], name: str, part: NDArray[Any]) -> NDArray[Any]:
@@ -182,7 +179,7 @@ class Stepper:
 
     def _bind(self, kept: dict[str, NDArray[Any]]) -> None:
         model, batch = self.model, len(kept["x"])
-        self.kept = kept
+        self.kept, self.everyone = kept, np.arange(batch)
         self.replaced = _side_by_side(kept, model.replaced)
         self.after = np.zeros_like(self.replaced)
         self.rings = _side_by_side(kept, model.rings)
@@ -221,9 +218,10 @@ class Stepper:
         self.trunk.run()
         self.replaced[...] = self.after
         if positions:
-            self.slot = (self.slot + 1) % positions.memory
-            arrays["mask"][..., self.slot] = 0
-            self.rings[:, :, :, self.slot] = self.new[:, :, :, 0]
+            # Each to its own slot: sums over the slots then have the same order whenever a candidate began.
+            slots = (self.kept["clocks"][:, ORDER].astype(np.int64) - 1) % positions.memory
+            arrays["mask"][self.everyone, 0, 0, slots] = 0
+            self.rings[:, self.everyone, :, slots] = self.new[:, :, :, 0].swapaxes(0, 1)
         return arrays["logits"]
 
     def field_logits(self, k: int, columns: Sequence[Sequence[int]]) -> FloatArray:
@@ -238,15 +236,9 @@ class Stepper:
 
     def restart(self, row: int) -> None:
         """Let this candidate begin anew, which the logits that `advance` returned last then tell."""
-        shift = self.slot - self.first_slot  # so that the slot that is overwritten next is its oldest, too
         for name, part in self.start.items():
             place = (slice(None),) * self._axis(name) + (row,)
-            found = np.take(part, 0, axis=self._axis(name))
-            if name in self.model.rings:
-                found = np.roll(found, shift, axis=1)
-            elif name == "mask":
-                found = np.append(np.roll(found[..., :-1], shift, axis=-1), found[..., -1:], axis=-1)
-            self.kept[name][place] = found
+            self.kept[name][place] = np.take(part, 0, axis=self._axis(name))
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these candidates alone."""
