@@ -32,9 +32,7 @@ from cadenza.tasks import USES, Task, task_of
 from cadenza.version import __version__
 from cadenza.workers import in_processes, team
 
-PIECES_AT_ONCE = (
-    16  # at most, that a process composes before it hands them over; 32 fill no more of the places
-)
+PIECES_AT_ONCE = 16  # at most, that a process hands over together; 32 fill no more of the places
 KEEPING_NOTES = ("humanise", "orchestrate")  # the uses that play a user's notes, and add none
 DRAFT_SECONDS = 0.15  # between looks at what is written of a piece
 BARS_WORTH_A_PROCESS = 400  # about where two processes draw level with one, their start included
