@@ -603,9 +603,9 @@ def test_checkpoints_with_other_tensors_are_refused(
 # -- graphs ---------------------------------------------------------------------------------------
 
 
-def _changed_trunk(broken: Path, change: Callable[[onnx.ModelProto], None]) -> Path:
+def _changed_trunk(broken: Path, change: Callable[[onnx.ModelProto], None], precision: str = "fp32") -> Path:
     """Change the graph that composes first, and write its checksum anew."""
-    path = broken / "graph-fp32" / "trunk.onnx"
+    path = broken / f"graph-{precision}" / "trunk.onnx"
     model = onnx.load(path)
     change(model)
     path.write_bytes(model.SerializeToString())
@@ -771,6 +771,48 @@ def test_hostile_graphs_are_refused_quickly(
     monkeypatch.chdir(broken / "graph-fp32")  # where files beside it would be looked for
     with _refused_quickly(str(path.parent)):
         Composer.from_pretrained(broken, "fp32").compose(bars=1, seed=1)
+
+
+def _with_matrix_of(**sizes: int) -> Callable[[onnx.ModelProto], None]:
+    """Tell other sizes of the first 8-bit matrix than its numbers have."""
+
+    def change(model: onnx.ModelProto) -> None:
+        node = next(node for node in model.graph.node if node.op_type == "MatMulNBits")
+        for attribute in node.attribute:
+            attribute.i = sizes.get(attribute.name, attribute.i)
+
+    return change
+
+
+def _with_short(part: str) -> Callable[[onnx.ModelProto], None]:
+    """Cut the numbers or the scales of all 8-bit matrices short."""
+
+    def change(model: onnx.ModelProto) -> None:
+        for weight in model.graph.initializer:
+            if f".weight.{part}" in weight.name:
+                weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight)[:1], weight.name))
+
+    return change
+
+
+HOSTILE_MATRICES = {
+    "more rows": _with_matrix_of(N=8192),
+    "longer rows": _with_matrix_of(K=8192),
+    "both": _with_matrix_of(N=8192, K=8192),
+    "fewer bits": _with_matrix_of(bits=4),
+    "larger blocks": _with_matrix_of(block_size=16),
+    "short numbers": _with_short("numbers"),
+    "short scales": _with_short("scales"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE_MATRICES)
+def test_matrices_of_other_sizes_than_they_say_are_refused(copy: Callable[[str], Path], what: str) -> None:
+    """Older onnxruntimes than the project takes read beyond them."""
+    broken = copy("transformer")
+    path = _changed_trunk(broken, HOSTILE_MATRICES[what], "int8")
+    with _refused_quickly(str(path.parent)):
+        Composer.from_pretrained(broken, "int8").compose(bars=1, seed=1)
 
 
 def test_a_network_that_predicts_no_numbers_is_not_evaluated(copy: Callable[[str], Path]) -> None:

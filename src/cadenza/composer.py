@@ -120,14 +120,15 @@ class Composer:
         workers: int = 1,
         **changes: Any,
     ) -> Iterator[Composition]:
-        """Compose `num` pieces, side by side where there is room, and yield them as soon as they are ready.
+        """Compose `num` pieces, side by side where there is room, and yield them as soon as they are ready, or, where several
+        processes compose, some at a time.
 
         prompt, infill, vary, humanise, orchestrate: music of the user, of which one may be given (see `tasks`): to go
         on from, its bars first in the result; to fill a gap in, of bars `fill_bars` and instruments `tracks`; to vary
         by `amount`; to play with loudness and timing; to play on other instruments.
         on_events: called with the number of events drawn so far. on_draft: called several times a second with the
         number of each piece that is being written and its score so far, where one process composes new pieces or
-        continuations. workers: processes that compose, where there
+        continuations; a piece that is drawn anew begins again. workers: processes that compose, where there
         is enough to do for several; 0 takes one for each core. However many processes there are, the pieces are the same.
         A script that asks for several is imported by each of them, and needs `if __name__ == "__main__":`.
         Options and music are checked at once.

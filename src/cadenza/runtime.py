@@ -284,8 +284,9 @@ class _Bound:
 class _Positions:
     """Where the events of a Transformer's memory stand: clocks and slots, as `models.transformer` has them.
 
-    State: state_clocks (B, 2) and which slots are in use, state_used (B, memory). The clock of events, which is
-    the same for all candidates, tells which slot is whose, since `memory` divides CYCLE.
+    State: state_clocks (B, 2) and which slots are in use, state_used (B, memory). The clock of events
+    tells which slot is whose, since `memory` divides CYCLE; `place` and `mask` take it to be the same for all
+    candidates, as it is until one of a Stepper begins anew.
     """
 
     def __init__(self, memory: int, pairs: int, clock: int | None) -> None:
@@ -319,7 +320,7 @@ class _Positions:
         return now
 
     def step(self, arrays: dict[str, NDArray[Any]], now: NDArray[np.float64]) -> None:
-        """As `place` for one event (B, 1, columns) whose slot and mask are known; `now` (B, 2) moves on in place."""
+        """As `place` for one event (B, 1, columns), but for slots and mask; `now` (B, 2) moves on in place."""
         now[:, ORDER] += 1
         if self.clock is not None:
             now[:, TIME] += np.maximum(arrays["columns"][:, 0, self.clock], 0)
