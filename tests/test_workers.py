@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,6 +52,15 @@ def test_the_pieces_are_the_same_however_many_processes_compose(
     assert len(found[0]) == PIECES
     assert found[0] == found[1]
     assert heard[0][-1] == heard[1][-1] and all(totals == sorted(totals) for totals in heard)
+
+
+@pytest.mark.parametrize(("pieces", "workers"), [(2, 2), (10, 3), (100, 2), (37, 5)])
+def test_every_piece_of_an_order_is_composed_by_one_process(pieces: int, workers: int) -> None:
+    nothing: Any = None
+    order = composer.Order(range(pieces), 1, nothing, nothing, None, None, nothing)
+    parts = [part.numbers for part in order.divided(workers)]
+    assert [number for part in parts for number in part] == list(range(pieces))
+    assert len(parts) >= workers and all(1 <= len(part) <= composer.PIECES_AT_ONCE for part in parts)
 
 
 def test_results_come_in_order_and_few_are_made_ahead() -> None:

@@ -101,7 +101,7 @@ class Line:
         return grammar, np.random.default_rng([self.seed, number, *([attempt] if attempt > 1 else [])])
 
     def add(self, taken: int, event: list[int]) -> None:
-        """An event of the candidate that was taken so many others ago."""
+        """An event of the candidate that was taken after so many others."""
         draw = self.drawn[taken]
         draw.events.append(event)
         if self.standards.melodic and draw.is_for_drums_alone() and not draw.is_last:
@@ -114,6 +114,7 @@ class Line:
         """Pieces that are ready, as all before them, by number."""
         while self.to_come and self.to_come[0] in self.ready:
             number = self.to_come.popleft()
+            self.ready.remove(number)
             yield number, self.best.pop(number)
 
     def drafts(self) -> Iterator[tuple[int, Score]]:

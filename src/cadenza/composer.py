@@ -140,8 +140,8 @@ class Composer:
         if len(given) > 1:
             raise InputError(f"give one of {' and '.join(given)}, not both.")
         order = self._order(options, *next(iter(given.items()), (None, None)))
-        workers = min(workers, options.num)
-        if workers > 1 and options.num * order.task.bars >= BARS_WORTH_A_PROCESS:
+        workers = min(workers, options.num, 2 * options.num * order.task.bars // BARS_WORTH_A_PROCESS)
+        if workers > 1:
             fill = partial(_fill, str(self.folder.path.resolve()), self.precision)
             parts = in_processes(fill, order.divided(workers), workers, on_events)
             return (piece for part in parts for piece in part)

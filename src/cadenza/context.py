@@ -52,7 +52,6 @@ from cadenza.schema import NOT_APPLICABLE, ContextField
 from cadenza.score import IntArray, key_profiles
 from cadenza.vocabulary import (
     DURATION,
-    FIRST_INSTRUMENT,
     FIRST_METRE_VALUE,
     KIND,
     MAX_BARS_LEFT,
@@ -71,6 +70,7 @@ from cadenza.vocabulary import (
     EventArray,
     bar_steps,
     duration_steps,
+    is_played,
     place,
     plays,
 )
@@ -814,7 +814,7 @@ class ContextTracker:
         self.bar_start += bars * self.bar_length
         if kind == METRE_KIND:
             self._change_metre(pitch - FIRST_METRE_VALUE)
-        elif FIRST_INSTRUMENT <= kind < REST_KIND:
+        elif is_played(kind):
             self.past.add(self.now, event)
             self.ends.add(kind, self.now, self._length(event))
             self.key_heard.add(pitch, self._length(event))

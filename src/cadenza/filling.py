@@ -35,6 +35,7 @@ from cadenza.vocabulary import (
     VELOCITY,
     EventArray,
     instrument_of_kind,
+    is_played,
     plays,
 )
 
@@ -237,12 +238,12 @@ class FillGrammar(NoteGrammar):
         step, kind = self.at.now + event[ONSET], event[KIND]
         kept = self._is_kept(step, kind)
         if kept:
-            if FIRST_INSTRUMENT <= kind < REST_KIND:
+            if is_played(kind):
                 until = max(self.sounds_until[kind, event[PITCH]], self.kept_until[self.next])
                 self.sounds_until[kind, event[PITCH]] = until
             self.next += 1
         super().advance(event)
-        self.is_new.append(FIRST_INSTRUMENT <= kind < REST_KIND and not kept)
+        self.is_new.append(is_played(kind) and not kept)
         self.done |= step > self.last_new and not self.loose
 
 

@@ -25,6 +25,7 @@ from cadenza.vocabulary import (
     REST_KIND,
     TEMPO_KIND,
     EventArray,
+    is_played,
     tempo_of,
 )
 
@@ -90,7 +91,7 @@ class Repertoire:
     def _of(cls, pieces: Sequence[EventArray], endings: Endings, forms: tuple[str, ...]) -> Repertoire:
         events = np.concatenate(pieces)
         kind, pitch = events[:, KIND], events[:, PITCH]
-        playing = [int(k) for k in np.unique(kind) if FIRST_INSTRUMENT <= k < REST_KIND]
+        playing = [int(k) for k in np.unique(kind) if is_played(k)]
         ranges = {k: (int(pitch[kind == k].min()), int(pitch[kind == k].max())) for k in playing}
         runs = [_longest_run(piece) for piece in pieces]
         return cls(

@@ -77,10 +77,11 @@ class GraphModel:
         room = 0
         for name, shape in self.state_shapes.items():
             sizes = [size for size in shape if size != "B"]
+            _require(shape[0] == "B")
             _require(len(sizes) == len(shape) - 1 and all(isinstance(n, int) and n > 0 for n in sizes))
             room += math.prod(sizes)
             if name in self.rings:
-                _require(shape[0] == "B" and CYCLE % shape[2] == 0 and shape[3] % 2 == 0)
+                _require(CYCLE % shape[2] == 0 and shape[3] % 2 == 0)
         _require(room <= MOST_STATE)
 
     def _check_head(self, head: Any, n_columns: int, size: int) -> None:
@@ -168,14 +169,7 @@ class Stepper:
         if model.positions:
             self.start["clocks"] = start["state_clocks"]
             self.start["mask"] = model.positions.mask(start, 1)
-        self._bind({name: self._of([0] * candidates, name, part) for name, part in self.start.items()})
-
-    def _of(self, rows: Sequence[int], name: str, part: NDArray[Any]) -> NDArray[Any]:
-        """What an array says of these candidates."""
-        return np.take(part, rows, axis=self._axis(name))
-
-    def _axis(self, name: str) -> int:
-        return self.model.state_shapes.get(name, ["B"]).index("B")
+        self._bind({name: np.repeat(part, candidates, axis=0) for name, part in self.start.items()})
 
     def _bind(self, kept: dict[str, NDArray[Any]]) -> None:
         model, batch = self.model, len(kept["x"])
@@ -237,12 +231,11 @@ class Stepper:
     def restart(self, row: int) -> None:
         """Let this candidate begin anew, which the logits that `advance` returned last then tell."""
         for name, part in self.start.items():
-            place = (slice(None),) * self._axis(name) + (row,)
-            self.kept[name][place] = np.take(part, 0, axis=self._axis(name))
+            self.kept[name][row] = part[0]
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these candidates alone."""
-        self._bind({name: self._of(rows, name, part) for name, part in self.kept.items()})
+        self._bind({name: part[list(rows)] for name, part in self.kept.items()})
 
 
 def _events(columns: NDArray[np.int64]) -> list[NDArray[np.int64]]:

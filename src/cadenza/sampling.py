@@ -180,7 +180,6 @@ def generate(
     schema: Schema,
     options: SamplingOptions,
     told: tuple[IntArray, IntArray] | None = None,
-    places: int = PLACES,
 ) -> Iterator[list[tuple[int, list[int]]]]:
     """Yield (number, event) of every candidate that is being drawn, event by event.
 
@@ -190,7 +189,7 @@ def generate(
     advanced over; without them a piece begins.
     """
     taken = itertools.count()
-    playing = [_Place(next(taken), *candidate) for candidate in itertools.islice(iter(take, None), places)]
+    playing = [_Place(next(taken), *candidate) for candidate in itertools.islice(iter(take, None), PLACES)]
     if not playing:
         return
     by_field = [replace(options, min_p=0.0) if field.spread else options for field in schema.fields]
