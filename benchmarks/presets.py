@@ -3,8 +3,8 @@
     python -m benchmarks.presets FOLDER [--minutes 1] [--presets small large] [--models lstm gru transformer]
 
 Every network is trained for so long by `cadenza train`, in a process of its own whose greatest resident size
-is taken, and then composes one piece, and 16 of 32 bars on all cores, with int8 weights and with fp32. The share of the
-machine is that of fp32 matrix products, measured between the networks. What int8 costs is told by the nats
+is taken, and then composes one piece, and 16 of 32 bars on all cores, with int8 weights and with fp32. Steps alone take turns
+with large matrix products in the kind of number that is learned in: their share of the machine. What int8 costs is told by the nats
 per note of some of the folder's pieces in both precisions. One JSON line last.
 """
 
@@ -19,13 +19,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed import is_multiplied, matrix_product, rate
+from benchmarks.speed import flop_per_target, learned_in, matrix_product, rate, train_step, training_run
 from benchmarks.tutorial import exit_code, require
 from cadenza.composer import Composer
-from cadenza.corpus import Piece, scan
+from cadenza.corpus import Corpus, Piece, scan
 from cadenza.errors import CadenzaError
 from cadenza.evaluation import evaluate_graph
 from cadenza.model_folder import LOG, ModelFolder
@@ -33,6 +34,7 @@ from cadenza.options import ComposeOptions
 from cadenza.presets import ARCHITECTURES, PRESETS
 
 ROUNDS, JUDGED_PIECES = 3, 10
+WARM_UP_STEPS, STEP_SECONDS = 3, 5.0
 PRECISIONS = ("int8", "fp32")
 
 
@@ -73,36 +75,36 @@ def nats_per_note(out: Path, precision: str, pieces: Sequence[Piece]) -> float:
     return evaluate_graph(folder.graph(precision), folder.representation, encoded).nats_per_note
 
 
-def flop_per_event(out: Path) -> float:
-    """Of an event that is learned: six for every weight that is multiplied, twelve for every number of the keys that
-    attention sees."""
-    from safetensors import safe_open
+def share_of_products(corpus: Corpus, out: Path, preset: str, model: str) -> dict[str, float]:
+    """Of steps alone, in turns with large products of the kind of number that is learned in; medians."""
+    run, product = training_run(corpus, out, preset, model), matrix_product(learned_in())
+    for _ in range(WARM_UP_STEPS):
+        train_step(run)
+    turns = [(rate(partial(train_step, run), STEP_SECONDS), rate(product, 1.0)) for _ in range(ROUNDS)]
+    run.stream.close()
+    steps, limit = (statistics.median(column) for column in zip(*turns, strict=True))
+    gflops = steps * flop_per_target(run) / 1e9
+    share = statistics.median(one * flop_per_target(run) / 1e9 / other for one, other in turns)
+    return {
+        "events_per_second_of_steps": round(steps),
+        "gflops": round(gflops, 1),
+        "gflops_of_products": round(limit, 1),
+        "share_of_products": round(share, 3),
+    }
 
-    with safe_open(out / "model.safetensors", "np") as file:
-        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-    multiplied = [shape[0] * shape[1] for name, shape in shapes.items() if is_multiplied(name, len(shape))]
-    network = ModelFolder.open(out).config["model"]
-    attends = network["architecture"] == "transformer"
-    seen = network["layers"] * network["width"] * (network["memory"] + 1) if attends else 0
-    return 6.0 * sum(multiplied) + 12.0 * seen
 
-
-def measure(folder: Path, out: Path, preset: str, model: str, minutes: float) -> dict[str, Any]:
+def measure(corpus: Corpus, out: Path, preset: str, model: str, minutes: float) -> dict[str, Any]:
     """One row of the table."""
-    memory = train(folder, out, preset, model, minutes)
+    memory = train(corpus.root, out, preset, model, minutes)
     parameters = ModelFolder.open(out).config["parameters"]
-    trained = events_per_second_of_training(out)
-    limit = rate(matrix_product("float32"), 3.0)
-    pieces = scan(folder).pieces[:JUDGED_PIECES]
-    gflops = trained * flop_per_event(out) / 1e9
+    pieces = corpus.pieces[:JUDGED_PIECES]
     return {
         "preset": preset,
         "model": model,
         "parameters": parameters,
         "training_mib": round(memory),
-        "trained_events_per_second": round(trained),
-        "gflops": round(gflops, 1),
-        "share_of_fp32_products": round(gflops / limit, 3),
+        "trained_events_per_second": round(events_per_second_of_training(out)),
+        **share_of_products(corpus, out.with_name("steps"), preset, model),
         "nats_per_note": {name: round(nats_per_note(out, name, pieces), 4) for name in PRECISIONS},
         "composed_notes_per_second": {
             f"{precision}, {num}": round(composing(out, precision, num, bars))
@@ -127,12 +129,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         require("torch", "onnx", "safetensors")
-        rows = []
+        rows, corpus = [], scan(arguments.folder)
         for preset in arguments.presets:
             for model in arguments.models:
                 with tempfile.TemporaryDirectory() as scratch:
                     out = Path(scratch) / "model"
-                    rows.append(measure(arguments.folder, out, preset, model, arguments.minutes))
+                    rows.append(measure(corpus, out, preset, model, arguments.minutes))
                 print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
         print(json.dumps({"benchmark": "presets", "minutes": arguments.minutes, "rows": rows}))
 

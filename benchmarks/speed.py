@@ -207,40 +207,46 @@ def _each(function: Callable[[Any], Any], items: Sequence[Any]) -> int:
 
 def training(bench: Bench) -> list[Row]:
     """Supervised targets a second: the tutorial's network both ways, and our default network."""
-    same, default = _run(bench, "tutorial"), _run(bench, "small")
+    same, default = (training_run(bench.corpus, bench.scratch / name, name) for name in ("tutorial", "small"))
     network, batches = _keras(same)
     contenders = [
-        Contender("cadenza --preset tutorial", lambda: _step(same), flop=_flop(same)),
+        Contender("cadenza --preset tutorial", lambda: train_step(same), flop=flop_per_target(same)),
         Contender(
             "Keras, the tutorial's network",
             lambda: _keras_step(network, batches),
             peer=True,
             flop=_keras_flop(network),
         ),
-        Contender("cadenza --preset small (default)", lambda: _step(default), flop=_flop(default)),
+        Contender(
+            "cadenza --preset small (default)", lambda: train_step(default), flop=flop_per_target(default)
+        ),
     ]
     return bench.measure("training", "targets/s", contenders)
 
 
-def _run(bench: Bench, preset: str) -> _Run:
-    """A training run that `_step` takes step by step; nothing is written."""
+def training_run(corpus: Corpus, out: Path, preset: str, architecture: str | None = None) -> _Run:
+    """A training run that `train_step` takes step by step; nothing is written."""
     from cadenza.preparation import TrainingOptions, prepare
     from cadenza.training import _Run
 
-    options = TrainingOptions(preset=preset, minutes=60.0, base=None)
-    prepared = prepare(bench.corpus.root, options, bench.corpus)
-    return _Run(prepared, options, bench.scratch / preset)
+    options = TrainingOptions(preset=preset, architecture=architecture, minutes=60.0, base=None)
+    return _Run(prepare(corpus.root, options, corpus), options, out)
 
 
-def _step(run: _Run) -> int:
+def train_step(run: _Run) -> int:
+    """How many targets were learned."""
     run._train_step()
     return run.recent[-1][1]
 
 
-def _flop(run: _Run) -> float:
-    """Of a target, forward and backward: six for every weight that is multiplied."""
-    named = run.model.named_parameters()
-    return 6.0 * sum(p.numel() for name, p in named if is_multiplied(name, p.ndim))
+def flop_per_target(run: _Run) -> float:
+    """Forward and backward: six for every weight that is multiplied, twelve for every number of the keys that
+    attention sees."""
+    named, network = run.model.named_parameters(), run.model.config
+    multiplied = sum(p.numel() for name, p in named if is_multiplied(name, p.ndim))
+    attends = network.architecture == "transformer"
+    seen = network.layers * network.width * (network.memory + 1) if attends else 0
+    return 6.0 * multiplied + 12.0 * seen
 
 
 def is_multiplied(name: str, dimensions: int) -> bool:
@@ -456,16 +462,19 @@ def _process(arguments: Sequence[str]) -> int:
 
 def machine(bench: Bench) -> list[Row]:
     """What this machine's processor and memory give to plain large operations."""
+    kinds = dict.fromkeys(("float32", learned_in()))
+    products = [Contender(f"{kind} matrix product", matrix_product(kind)) for kind in kinds]
+    rows = bench.measure("machine", "GFLOP/s", products)
+    return rows + bench.measure("machine", "GB/s", [Contender("memory copy, read and written", _copy())])
+
+
+def learned_in() -> str:
+    """The kind of number that matrices are multiplied in while a network learns on this machine."""
     import torch
 
     from cadenza.learner import has_fast_bfloat16
 
-    kinds = {"fp32": "float32"}
-    if has_fast_bfloat16(torch.device("cpu")):
-        kinds["bf16"] = "bfloat16"
-    products = [Contender(f"{name} matrix product", matrix_product(kind)) for name, kind in kinds.items()]
-    rows = bench.measure("machine", "GFLOP/s", products)
-    return rows + bench.measure("machine", "GB/s", [Contender("memory copy, read and written", _copy())])
+    return "bfloat16" if has_fast_bfloat16(torch.device("cpu")) else "float32"
 
 
 def matrix_product(kind: str) -> Callable[[], float]:
@@ -547,7 +556,7 @@ def _bench(arguments: argparse.Namespace, scratch: Path) -> Bench:
 
 
 def _print_table(rows: Sequence[Row]) -> None:
-    limit = next(row.rate for row in rows if row.name.startswith("fp32"))
+    limit = next(row.rate for row in rows if row.name.startswith(learned_in()))
     group = ""
     for row in rows:
         heading = row.group if row.group != group else ""
@@ -561,7 +570,7 @@ def _print_table(rows: Sequence[Row]) -> None:
         )
         notes = [f"ours is {row.ratio:,.3g} times as fast"] if row.ratio else []
         if row.gflops:
-            notes.append(f"{row.gflops:,.1f} GFLOP/s, {row.gflops / limit:.0%} of the fp32 limit")
+            notes.append(f"{row.gflops:,.1f} GFLOP/s, {row.gflops / limit:.0%} of such products")
         print(f"{heading:<12}{row.name:<42}{rate:>12} {row.unit:<10}{'; '.join(notes)}".rstrip())
 
 

@@ -40,11 +40,14 @@ def test_help_of_every_verb_has_an_example(verb: str, capsys: pytest.CaptureFixt
         ["compose", "--out", "x", "--num", "-1"],
     ],
 )
-def test_wrong_usage_exits_with_2(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_is_told_in_one_line_and_exits_with_2(
+    wrong: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as left:
         main(wrong)
     assert left.value.code == 2
-    assert "usage" in capsys.readouterr().err
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("cadenza") and line.endswith("--help.")
 
 
 def test_without_a_verb_all_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

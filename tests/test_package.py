@@ -22,7 +22,7 @@ ROOT = SOURCE.parents[1]
 
 # From the bottom up: a module imports only from lines above its own.
 LAYERS = (
-    {"errors", "version", "presets", "schema", "rotary", "moods"},
+    {"errors", "version", "presets", "schema", "rotary", "moods", "memory"},
     {"files", "graph_rules", "score", "workers", "repetition"},
     {
         "smf",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -356,6 +357,25 @@ def test_consecutive_windows_of_a_lane_make_whole_pieces() -> None:
     assert len(found) >= 6
     for rows in found:
         assert any(tuple(map(tuple, rows)) in (piece, piece[:-1]) for piece in pieces)
+
+
+PAGES_OF_THE_SAME_AGAIN = """
+import resource
+from cadenza.memory import keep_freed
+
+keep_freed()
+for _ in range(2):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    b"x" * 2**26
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of other C libraries nothing is asked")
+def test_what_a_step_gives_back_the_next_one_has_without_the_system() -> None:
+    script = [sys.executable, "-c", PAGES_OF_THE_SAME_AGAIN]
+    first, again = map(int, subprocess.run(script, capture_output=True, check=True).stdout.split())
+    assert again < 0.01 * first
 
 
 IN_PROCESSES = """

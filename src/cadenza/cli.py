@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from cadenza.errors import CadenzaError, InputError
 from cadenza.presets import ARCHITECTURES, PRESETS
@@ -639,8 +639,15 @@ def _print_notes(path: Path) -> None:
 # -- the parser -----------------------------------------------------------------------------------------
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without all that there is to choose from before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help.\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="cadenza",
         description="Learn the style of a folder of MIDI files and compose new pieces in it.",
         epilog="example: cadenza run my_midi_files",

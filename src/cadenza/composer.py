@@ -157,15 +157,18 @@ class Composer:
             made_from = dict(sidecar["made_from"]) if sidecar["made_from"] is not None else {}
             options = ComposeOptions(**sidecar["options"], seed=int(sidecar["seed"]))
             use, path = made_from.get("use"), made_from.get("file")
-            made_with = (model["digest"], model["precision"], sidecar["version"])
+            made_with = ([model["name"], model["digest"]], [model["precision"]], [sidecar["version"]])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError("this is not the JSON file that lies beside a composed piece.") from error
-        ours = (self.folder.digest, self.precision, __version__)
+        ours = ([self.folder.path.name, self.folder.digest], [self.precision], [__version__])
         for what, theirs, own in zip(
             ("model", "precision", "version of cadenza"), made_with, ours, strict=True
         ):
-            if theirs != own:
-                raise InputError(f"the piece was composed with {what} {theirs}, not {own}; use that one.")
+            if theirs[-1] != own[-1]:  # a folder may have been renamed
+                names = " ".join(map(str, theirs)), " ".join(own)
+                raise InputError(
+                    f"the piece was composed with {what} {names[0]}, not {names[1]}; use that one."
+                )
         if not 1 <= piece <= options.num:
             raise InputError(f"there is no piece {piece} among {options.num}.")
         source = path if music is None else music

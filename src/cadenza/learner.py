@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from cadenza.dataset import Batch
 from cadenza.errors import InputError, TrainingError
+from cadenza.memory import keep_freed
 from cadenza.models import LanguageModel, State
 from cadenza.processes import Processes
 
@@ -43,6 +44,8 @@ class Learner:
         device: torch.device,
         processes: Processes | None = None,
     ) -> None:
+        if device.type == "cpu":
+            keep_freed()
         self.model, self.recipe, self.device = model.to(device), recipe, device
         self.processes, self.lanes = processes or Processes(), lanes
         self.state: State = model.initial_state(len(self.processes.lanes(lanes)))
