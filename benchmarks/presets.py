@@ -32,6 +32,7 @@ from cadenza.evaluation import evaluate_graph
 from cadenza.model_folder import LOG, ModelFolder
 from cadenza.options import ComposeOptions
 from cadenza.presets import ARCHITECTURES, PRESETS
+from cadenza.workers import process_pool
 
 ROUNDS, JUDGED_PIECES = 3, 10
 WARM_UP_STEPS, STEP_SECONDS = 3, 5.0
@@ -75,9 +76,9 @@ def nats_per_note(out: Path, precision: str, pieces: Sequence[Piece]) -> float:
     return evaluate_graph(folder.graph(precision), folder.representation, encoded).nats_per_note
 
 
-def share_of_products(corpus: Corpus, out: Path, preset: str, model: str) -> dict[str, float]:
+def share_of_products(folder: Path, out: Path, preset: str, model: str) -> dict[str, float]:
     """Of steps alone, in turns with large products of the kind of number that is learned in; medians."""
-    run, product = training_run(corpus, out, preset, model), matrix_product(learned_in())
+    run, product = training_run(scan(folder), out, preset, model), matrix_product(learned_in())
     for _ in range(WARM_UP_STEPS):
         train_step(run)
     turns = [(rate(partial(train_step, run), STEP_SECONDS), rate(product, 1.0)) for _ in range(ROUNDS)]
@@ -96,6 +97,8 @@ def share_of_products(corpus: Corpus, out: Path, preset: str, model: str) -> dic
 def measure(corpus: Corpus, out: Path, preset: str, model: str, minutes: float) -> dict[str, Any]:
     """One row of the table."""
     memory = train(corpus.root, out, preset, model, minutes)
+    with process_pool(1) as pool:  # a process that had trained would lend its own size to those it starts
+        share = pool.submit(share_of_products, corpus.root, out.with_name("steps"), preset, model).result()
     parameters = ModelFolder.open(out).config["parameters"]
     pieces = corpus.pieces[:JUDGED_PIECES]
     return {
@@ -104,7 +107,7 @@ def measure(corpus: Corpus, out: Path, preset: str, model: str, minutes: float) 
         "parameters": parameters,
         "training_mib": round(memory),
         "trained_events_per_second": round(events_per_second_of_training(out)),
-        **share_of_products(corpus, out.with_name("steps"), preset, model),
+        **share,
         "nats_per_note": {name: round(nats_per_note(out, name, pieces), 4) for name in PRECISIONS},
         "composed_notes_per_second": {
             f"{precision}, {num}": round(composing(out, precision, num, bars))

@@ -303,7 +303,7 @@ def quantised(model: onnx.ModelProto) -> onnx.ModelProto:
             x, matrix, bias = node.input
             values = numpy_helper.to_array(weights[matrix])
             small.graph.initializer.remove(weights[matrix])
-            for part, array in zip(("numbers", "scales"), _eight_bits(values), strict=True):
+            for part, array in zip(("numbers", "scales"), eight_bits(values), strict=True):
                 small.graph.initializer.append(numpy_helper.from_array(array, f"{matrix}.{part}"))
             node.CopyFrom(
                 helper.make_node(
@@ -323,7 +323,7 @@ def quantised(model: onnx.ModelProto) -> onnx.ModelProto:
     return halved(small)
 
 
-def _eight_bits(matrix: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+def eight_bits(matrix: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Numbers (N, blocks, BLOCK) from 1 to 255, of which 128 is nothing, and scales (N, blocks) of a matrix (N, K)."""
     rows, width = matrix.shape
     blocks = -(-width // BLOCK)
