@@ -34,7 +34,7 @@ from cadenza.models import ModelConfig, build_model
 from cadenza.presets import ARCHITECTURES
 from cadenza.repertoire import Repertoire
 from cadenza.runtime import GraphModel
-from cadenza.sampling import PLACES, IntArray, SamplingOptions, generate
+from cadenza.sampling import PLACES, Drawing, IntArray, SamplingOptions, generate
 from cadenza.score import DRUM_KIT, METRE, Score, bar_lines, instrument_name, make_notes
 from cadenza.tasks import Opening
 from cadenza.training import write_graphs
@@ -323,12 +323,36 @@ def test_whatever_a_network_draws_keeps_to_all_controls(
     if grammar is None:
         return
     options = SamplingOptions(temperature=2.0 if seed % 2 else 1.0, min_p=0.0 if seed % 3 else 0.2)
-    random = np.random.default_rng(seed)
-    candidates = iter([(grammar, random)])
-    take = partial(next, candidates, None)
-    drawn = [step[0][1] for step in generate(networks[kind], take, EVENTS.schema, options)]
-    events = np.array(drawn, np.int64)
+    drawing = Drawing(0, grammar, np.random.default_rng(seed))
+    events = np.array(_drawn(networks[kind], [drawing], options)[0], np.int64)
     _check(controls, events, EVENTS.decode(events))
+
+
+def _drawn(
+    network: GraphModel, drawings: list[Drawing], options: SamplingOptions
+) -> dict[int, list[list[int]]]:
+    found: dict[int, list[list[int]]] = {drawing.number: [] for drawing in drawings}
+    take = partial(next, iter(drawings), None)
+    for step in generate(network, take, EVENTS.schema, options):
+        for number, event in step:
+            found[number].append(event)
+    return found
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_what_is_drawn_for_a_candidate_is_the_same_alone_and_in_a_place_that_others_had(
+    kind: str, repertoire: Repertoire, networks: dict[str, GraphModel]
+) -> None:
+    def drawn(numbers: range) -> dict[int, list[list[int]]]:
+        drawings = [
+            Drawing(n, NoteGrammar(EVENTS, repertoire, 4 + n % 5), np.random.default_rng(n)) for n in numbers
+        ]
+        return _drawn(networks[kind], drawings, SamplingOptions())
+
+    last = PLACES + 3
+    together = drawn(range(last + 1))
+    assert len({str(events) for events in together.values()}) == last + 1
+    assert together[last] == drawn(range(last, last + 1))[last]
 
 
 def _names(model: Path) -> set[str]:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from cadenza.originality import Originality
-from cadenza.sampling import Grammar, IntArray
+from cadenza.sampling import Drawing, Grammar, IntArray
 from cadenza.score import DRUM_KIT, Score
 from cadenza.tasks import Task
 from cadenza.vocabulary import FIRST_KIT, KIND, is_played
 
 ATTEMPTS = 8  # at a piece that must be another one
-# Notes after which a piece that began with drums alone is taken to go on so: of the 56 pieces with drums that the bundled
-# model learned from, one waits longer for anything else.
+# Notes after which a piece that began with drums alone is taken to go on so: of the 56 pieces with drums and other
+# instruments that the bundled model learned from, one waits longer for anything else.
 DRUMS_ALONE = 64
 
 
@@ -44,17 +44,17 @@ class Standards:
 
     judge: Callable[[Score], Originality | None]  # new notes alone
     melodic: bool  # a piece for drums alone would surprise
-    may_be_memorised: Callable[[Originality | None], bool]  # what must not be
+    refuse: Callable[[Originality | None], bool]  # a piece that shares so much
 
     def faults(self, candidate: Candidate) -> tuple[bool, int]:
         """The less, the better; without any it is taken."""
-        copied = self.may_be_memorised(candidate.shared)
-        return self.melodic and candidate.is_for_drums, candidate.notes_shared if copied else 0
+        refused = self.refuse(candidate.shared)
+        return self.melodic and candidate.is_for_drums, candidate.notes_shared if refused else 0
 
 
 @dataclass
 class _Draw:
-    """A candidate that is being drawn."""
+    """A candidate in progress."""
 
     number: int  # of the piece
     attempt: int  # at it, from 1 on
@@ -74,8 +74,8 @@ class _Draw:
         return self.drums >= DRUMS_ALONE
 
 
-class Line:
-    """The candidates for some pieces of a task: those that wait, those that are being drawn, the best of each piece.
+class Queue:
+    """The candidates for some pieces of a task: those that wait, those in progress, the best of each piece.
 
     A candidate with faults is drawn anew, at once, as long as there are attempts left, and the best one is taken.
     """
@@ -85,30 +85,29 @@ class Line:
         self.waiting = deque((number, 1) for number in numbers)
         self.to_come = deque(numbers)
         self.opening: list[list[int]] = [] if task.told is None else task.told[0].tolist()
-        self.taken = 0
-        self.drawn: dict[int, _Draw] = {}
+        self.in_progress: dict[int, _Draw] = {}
         self.best: dict[int, Candidate] = {}
         self.ready: set[int] = set()
 
-    def take(self) -> tuple[Grammar, np.random.Generator] | None:
-        """See `sampling.generate`; each attempt at a piece gives another one."""
+    def take(self) -> Drawing | None:
+        """See `sampling.generate`; the number is that of the piece, at which each attempt gives another one."""
         if not self.waiting:
             return None
         number, attempt = self.waiting.popleft()
         grammar = self.task.begin(number, self.seed)
-        self.drawn[self.taken] = _Draw(number, attempt, grammar, list(self.opening))
-        self.taken += 1
-        return grammar, np.random.default_rng([self.seed, number, *([attempt] if attempt > 1 else [])])
+        self.in_progress[number] = _Draw(number, attempt, grammar, list(self.opening))
+        random = np.random.default_rng([self.seed, number, *([attempt] if attempt > 1 else [])])
+        return Drawing(number, grammar, random)
 
-    def add(self, taken: int, event: list[int]) -> None:
-        """An event of the candidate that was taken after so many others."""
-        draw = self.drawn[taken]
+    def add(self, number: int, event: list[int]) -> None:
+        """An event of the candidate that is in progress for the piece."""
+        draw = self.in_progress[number]
         draw.events.append(event)
         if self.standards.melodic and draw.is_for_drums_alone() and not draw.is_last:
             draw.grammar.done = True
-            self._draw_anew(self.drawn.pop(taken))
+            self._draw_anew(self.in_progress.pop(number))
         elif draw.grammar.done:
-            self._settle(self.drawn.pop(taken))
+            self._settle(self.in_progress.pop(number))
 
     def finished(self) -> Iterator[tuple[int, Candidate]]:
         """Pieces that are ready, as all before them, by number."""
@@ -119,7 +118,7 @@ class Line:
 
     def drafts(self) -> Iterator[tuple[int, Score]]:
         """What is written by now, by number."""
-        for draw in self.drawn.values():
+        for draw in self.in_progress.values():
             if draw.events:
                 yield draw.number, self.task.score(_array(draw), draw.grammar)
 

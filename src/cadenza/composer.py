@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from cadenza.candidates import Candidate, Line, Standards
+from cadenza.candidates import Candidate, Queue, Standards
 from cadenza.character import parse_mood
 from cadenza.context import UNTOLD
 from cadenza.errors import InputError
@@ -255,25 +255,25 @@ class Composer:
         Drawn anew are pieces for drums alone that nobody asked for, and, where that is asked for, those that may be
         memorised.
         """
-        line = Line(order.task, order.numbers, order.seed, self._standards(order))
+        queue = Queue(order.task, order.numbers, order.seed, self._standards(order))
         schema, looked = self.representation.schema, time.monotonic()
-        for step in generate(self.graph, line.take, schema, order.sampling, order.task.told):
-            for taken, event in step:
-                line.add(taken, event)
+        for step in generate(self.graph, queue.take, schema, order.sampling, order.task.told):
+            for number, event in step:
+                queue.add(number, event)
             if count is not None:
                 count(len(step))
             if on_draft is not None and order.task.grows and time.monotonic() - looked > DRAFT_SECONDS:
-                for number, score in line.drafts():
+                for number, score in queue.drafts():
                     on_draft(number + 1, score)
                 looked = time.monotonic()
-            for number, candidate in line.finished():
+            for number, candidate in queue.finished():
                 yield Composition(candidate.score, self._sidecar(candidate, order, number + 1))
 
     def _standards(self, order: Order) -> Standards:
         return Standards(
             judge=lambda new: self._judge(new, order),
             melodic=self._is_to_have_pitches(order),
-            may_be_memorised=lambda shared: bool(order.options.original) and self._may_be_memorised(shared),
+            refuse=lambda shared: bool(order.options.original) and self._may_be_memorised(shared),
         )
 
     def _is_to_have_pitches(self, order: Order) -> bool:

@@ -163,52 +163,47 @@ class Noise:
         left[...] = found
 
 
-Candidate = tuple[Grammar, np.random.Generator]
-
-
-class _Place(NamedTuple):
+class Drawing(NamedTuple):
     """A candidate that is being drawn."""
 
-    number: int
+    number: int  # by which those who asked for it know it
     grammar: Grammar
     random: np.random.Generator
 
 
 def generate(
     model: GraphModel,
-    take: Callable[[], Candidate | None],
+    take: Callable[[], Drawing | None],
     schema: Schema,
     options: SamplingOptions,
     told: tuple[IntArray, IntArray] | None = None,
 ) -> Iterator[list[tuple[int, list[int]]]]:
     """Yield (number, event) of every candidate that is being drawn, event by event.
 
-    take: the next candidate, or None if there is none by now; they are numbered from 0 as they are taken. As soon as a
-    grammar is done, or whoever gets the events says so, another candidate has its place. What is drawn for one does
-    not depend on those beside it. told: events and context (T, ...) that are there already, which all grammars have
+    take: the next candidate, or None if there is none by now. As soon as a grammar is done, or whoever gets the events
+    says so, another candidate has its place. What is drawn for one does not depend on those beside it. told: events and context (T, ...) that are there already, which all grammars have
     advanced over; without them a piece begins.
     """
-    taken = itertools.count()
-    playing = [_Place(next(taken), *candidate) for candidate in itertools.islice(iter(take, None), PLACES)]
+    playing = list(itertools.islice(iter(take, None), PLACES))
     if not playing:
         return
     by_field = [replace(options, min_p=0.0) if field.spread else options for field in schema.fields]
-    noise = Noise([place.random for place in playing], sum(field.size for field in schema.fields))
+    noise = Noise([drawing.random for drawing in playing], sum(field.size for field in schema.fields))
     steps, logits = _start(model, schema, told, len(playing))
     while True:
-        grammars = [place.grammar for place in playing]
+        grammars = [drawing.grammar for drawing in playing]
         events, contexts = _next_events(steps, grammars, logits, schema, noise.next(), by_field)
         for grammar, event in zip(grammars, events, strict=True):
             grammar.advance(event)
-        yield [(place.number, event) for place, event in zip(playing, events, strict=True)]
+        yield [(drawing.number, event) for drawing, event in zip(playing, events, strict=True)]
         kept: list[int] = []
         begun: list[int] = []  # among those that are kept
-        for row, place in enumerate(playing):
-            if place.grammar.done:
-                candidate = take()
-                if candidate is None:
+        for row, drawing in enumerate(playing):
+            if drawing.grammar.done:
+                successor = take()
+                if successor is None:
                     continue
-                playing[row] = _Place(next(taken), *candidate)
+                playing[row] = successor
                 begun.append(len(kept))
             kept.append(row)
         if not kept:
