@@ -22,7 +22,7 @@ ROOT = SOURCE.parents[1]
 
 # From the bottom up: a module imports only from lines above its own.
 LAYERS = (
-    {"errors", "version", "presets", "schema", "rotary", "moods", "memory"},
+    {"errors", "version", "presets", "schema", "rotary", "moods", "machine"},
     {"files", "graph_rules", "score", "workers", "repetition"},
     {
         "smf",

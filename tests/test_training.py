@@ -32,6 +32,7 @@ from cadenza.evaluation import Likelihood, evaluate_graph
 from cadenza.events import NoteEvents
 from cadenza.holdout import split
 from cadenza.learner import has_fast_bfloat16
+from cadenza.machine import share_cores
 from cadenza.midi import write_midi
 from cadenza.model_folder import (
     CARD,
@@ -361,7 +362,7 @@ def test_consecutive_windows_of_a_lane_make_whole_pieces() -> None:
 
 PAGES_OF_THE_SAME_AGAIN = """
 import resource
-from cadenza.memory import keep_freed
+from cadenza.machine import keep_freed
 
 keep_freed()
 for _ in range(2):
@@ -376,6 +377,17 @@ def test_what_a_step_gives_back_the_next_one_has_without_the_system() -> None:
     script = [sys.executable, "-c", PAGES_OF_THE_SAME_AGAIN]
     first, again = map(int, subprocess.run(script, capture_output=True, check=True).stdout.split())
     assert again < 0.01 * first
+
+
+@pytest.mark.parametrize(
+    ("said", "looks"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
+)
+def test_threads_wait_asleep_unless_somebody_has_said_how(
+    said: dict[str, str], looks: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(said))
+    share_cores()
+    assert os.environ.get("GOMP_SPINCOUNT") == looks
 
 
 IN_PROCESSES = """

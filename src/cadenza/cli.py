@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cadenza.errors import CadenzaError, InputError
+from cadenza.machine import share_cores
 from cadenza.presets import ARCHITECTURES, PRESETS
 from cadenza.version import __version__
 
@@ -40,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be valid text
+    share_cores()
     parser = _parser()
     arguments = parser.parse_args(argv)
     if "verb" not in arguments:

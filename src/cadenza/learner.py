@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cadenza.dataset import Batch
 from cadenza.errors import InputError, TrainingError
-from cadenza.memory import keep_freed
+from cadenza.machine import keep_freed
 from cadenza.models import LanguageModel, State
 from cadenza.processes import Processes
 
